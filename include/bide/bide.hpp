@@ -1,0 +1,13 @@
+/// bide: blocking code that waits without blocking.
+#pragma once
+
+#include <bide/condition_variable.hpp>
+#include <bide/mutex.hpp>
+#include <bide/offload.hpp>
+#include <bide/options.hpp>
+#include <bide/run.hpp>
+#include <bide/semaphore.hpp>
+#include <bide/task.hpp>
+#include <bide/this_fiber.hpp>
+#include <bide/wait.hpp>
+#include <bide/wait_group.hpp>

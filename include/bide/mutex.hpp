@@ -1,0 +1,79 @@
+/// Mutual exclusion that parks.
+#pragma once
+
+#include <bide/detail/export.hpp>
+#include <bide/detail/wait_list.hpp>
+#include <bide/wait.hpp>
+
+#include <atomic>
+
+namespace bide {
+
+/// A mutex for fibers of any worker and for plain threads; meets *TimedLockable* but for its own deadline type.
+///
+/// Unlocking hands it to the longest waiter, so nobody overtakes. It is not recursive.
+/// Parks:    lock() until it is free; on a plain thread, blocks the thread. Not a point of cancellation.
+class mutex {
+ public:
+  constexpr mutex() noexcept = default;
+  mutex(const mutex&) = delete;
+  mutex& operator=(const mutex&) = delete;
+
+  /// Errors:   std::system_error EDEADLK if every fiber is parked and nothing could ever unlock it.
+  void lock() {
+    if (!try_lock()) (void)lock_slow(deadline::never());
+  }
+  bool try_lock() noexcept {
+    std::uint32_t free = 0;
+    return state_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
+  }
+  /// Returns:  ready with the mutex held; expired without.
+  [[nodiscard]] wait_result lock_until(deadline until) {
+    return try_lock() ? wait_result::ready : lock_slow(until);
+  }
+  /// Must:     be held, by anyone.
+  void unlock() noexcept {
+    std::uint32_t held = 1;
+    if (!state_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) unlock_slow();
+  }
+
+ private:
+  BIDE_API wait_result lock_slow(deadline);
+  BIDE_API void unlock_slow() noexcept;
+
+  std::atomic<std::uint32_t> state_{0};  // 0 free, 1 held, 2 held and somebody waits
+  detail::wait_list waiters_;
+};
+
+/// A mutex for the fibers of one worker: as mutex, without the cost of other threads.
+///
+/// Threads:  fibers of one worker only; any other use is a data race.
+class local_mutex {
+ public:
+  constexpr local_mutex() noexcept = default;
+  local_mutex(const local_mutex&) = delete;
+  local_mutex& operator=(const local_mutex&) = delete;
+
+  void lock() {
+    if (held_)
+      lock_slow();
+    else
+      held_ = true;
+  }
+  bool try_lock() noexcept { return held_ ? false : (held_ = true); }
+  void unlock() noexcept {
+    if (waiters_.head)
+      unlock_slow();
+    else
+      held_ = false;
+  }
+
+ private:
+  BIDE_API void lock_slow();
+  BIDE_API void unlock_slow() noexcept;
+
+  bool held_ = false;
+  detail::wait_list waiters_;
+};
+
+}  // namespace bide

@@ -1,0 +1,38 @@
+/// What can be chosen when a runtime starts and when a fiber is spawned.
+#pragma once
+
+#include <cstddef>
+#include <source_location>
+#include <string_view>
+
+namespace bide {
+
+/// What a fiber finds on a stack that another fiber used before.
+enum class stack_reuse : unsigned char {
+  kept,      ///< What the former fiber left there, as with a pthread's cached stack. Fast.
+  scrubbed,  ///< Zeroes: its pages go back to the kernel in between, about 4 us a fiber.
+};
+
+/// How a runtime is made. Read once, by `run`, which refuses bad values with std::system_error(EINVAL) that says why.
+struct options {
+  /// Kernel threads that run fibers, 1 to 64. The caller of `run` is the first of them.
+  unsigned workers = 1;
+  /// Address space of a fiber's stack in bytes, guard included: 16 KiB to 1 GiB, rounded up to a power of two.
+  /// Memory is used only for the pages that a fiber touches.
+  std::size_t stack_size = 256 * 1024;
+  /// Threads that may run offloaded functions at the same time, 1 to 4096. They come with demand and end when idle.
+  unsigned offload_threads = 64;
+  stack_reuse reuse = stack_reuse::kept;
+};
+
+/// How one fiber is made.
+struct spawn_options {
+  /// What reports and debuggers call the fiber; copied. Empty: "fiber-<id>".
+  std::string_view name = {};
+  /// As options::stack_size, for this fiber. 0: the runtime's.
+  std::size_t stack_size = 0;
+  /// Where it was spawned, for reports.
+  std::source_location where = std::source_location::current();
+};
+
+}  // namespace bide

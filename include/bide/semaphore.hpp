@@ -1,0 +1,45 @@
+/// Counting permits.
+#pragma once
+
+#include <bide/detail/export.hpp>
+#include <bide/detail/wait_list.hpp>
+#include <bide/wait.hpp>
+
+#include <cstddef>
+
+namespace bide {
+
+/// A counting semaphore for fibers of any worker and for plain threads.
+class semaphore {
+ public:
+  explicit semaphore(std::ptrdiff_t permits = 0) noexcept : permits_(permits) {}
+  semaphore(const semaphore&) = delete;
+  semaphore& operator=(const semaphore&) = delete;
+
+  /// Takes one permit, waiting for a release if none is free.
+  ///
+  /// Parks:    until a permit or a cancel arrives; on a plain thread, blocks the thread.
+  /// Threads:  any. Waiters are served in order of arrival, across workers.
+  /// Errors:   throws `cancelled` with nothing taken.
+  void acquire() {
+    if (acquire_until(deadline::never()) == wait_result::cancelled) throw cancelled{};
+  }
+
+  /// Takes one permit, waiting at most until the deadline.
+  ///
+  /// Time:     monotonic; a deadline already past still takes a free permit.
+  /// Returns:  ready with the permit taken; expired or cancelled with nothing taken.
+  [[nodiscard]] BIDE_API wait_result acquire_until(deadline until);
+
+  /// Takes one permit if one is free. Never parks.
+  [[nodiscard]] BIDE_API bool try_acquire() noexcept;
+
+  /// Gives back `n` permits. Never parks.
+  BIDE_API void release(std::ptrdiff_t n = 1) noexcept;
+
+ private:
+  std::ptrdiff_t permits_;  // guarded by waiters_.lock
+  detail::wait_list waiters_;
+};
+
+}  // namespace bide

@@ -1,0 +1,69 @@
+/// How a wait is bounded and how it ends. Used by every function that parks.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+namespace bide {
+
+/// The one way in which a wait ended. The first cause wins; a later one is not seen by this wait.
+enum class wait_result : std::uint8_t {
+  ready,      ///< What was waited for came.
+  expired,    ///< The deadline passed first.
+  cancelled,  ///< The fiber was cancelled; this wait has consumed the cancellation.
+  closed,     ///< The descriptor waited on was closed by somebody else.
+};
+
+/// A point on the monotonic clock after which a wait ends as expired.
+///
+/// Time:     CLOCK_MONOTONIC in whole nanoseconds; clock_gettime(2). One in the past expires at the next wait.
+class deadline {
+ public:
+  /// Constructs the deadline that never comes.
+  constexpr deadline() noexcept = default;
+
+  /// Constructs a deadline at a point of std::chrono::steady_clock, which is CLOCK_MONOTONIC here.
+  constexpr deadline(std::chrono::steady_clock::time_point at) noexcept
+      : ns_(std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count()) {}
+
+  /// Returns the deadline that never comes.
+  static constexpr deadline never() noexcept { return {}; }
+
+  /// Returns the deadline `length` from now; a length beyond the clock's range gives never().
+  template <class Rep, class Period>
+  static deadline after(std::chrono::duration<Rep, Period> length) noexcept {
+    using std::chrono::nanoseconds;
+    const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+    const auto wide = std::chrono::duration<long double, std::nano>(length).count();
+    if (wide <= 0) return from_ns(now);
+    if (wide >= static_cast<long double>(never_ns - now)) return never();
+    return from_ns(now + std::chrono::ceil<nanoseconds>(length).count());
+  }
+
+  /// Returns the deadline at `ns` nanoseconds of the monotonic clock.
+  static constexpr deadline from_ns(std::int64_t ns) noexcept {
+    deadline d;
+    d.ns_ = ns;
+    return d;
+  }
+
+  /// Returns the nanoseconds of the monotonic clock at which it comes.
+  constexpr std::int64_t ns() const noexcept { return ns_; }
+  constexpr bool is_never() const noexcept { return ns_ == never_ns; }
+  friend constexpr auto operator<=>(deadline, deadline) noexcept = default;
+
+ private:
+  static constexpr std::int64_t never_ns = std::numeric_limits<std::int64_t>::max();
+  std::int64_t ns_ = never_ns;
+};
+
+/// Thrown by a function of this API that parks and has no result to say `cancelled` with.
+///
+/// It derives from nothing, so that `catch (const std::exception&)` lets it pass: a cancelled fiber unwinds to its
+/// end unless it asks for this type by name, as asyncio's CancelledError passes `except Exception`.
+struct cancelled {
+  const char* what() const noexcept { return "bide: the fiber was cancelled"; }
+};
+
+}  // namespace bide

@@ -1,0 +1,23 @@
+// The runtime's own memory. A fiber may be inside the program's malloc when it needs some.
+//
+// Blocks come in powers of two from 64 bytes; freed ones wait in a list of their size for the next of that size.
+// Large ones (from 64 KiB) are mapped and unmapped one by one. Any thread.
+#pragma once
+
+#include <cstddef>
+
+namespace bide::base {
+
+// Returns zeroed memory, or null when the kernel has none. 64-byte aligned.
+void* arena_allocate(std::size_t bytes) noexcept;
+void arena_free(void* block) noexcept;
+// As realloc(3); the new part is not zeroed.
+void* arena_resize(void* block, std::size_t bytes) noexcept;
+
+// Reserves address space without memory behind it; null when there is none.
+void* reserve(std::size_t bytes) noexcept;
+
+// After fork in the child: another thread may have held the lock.
+void arena_reset_lock() noexcept;
+
+}  // namespace bide::base

@@ -1,0 +1,36 @@
+// A lock for a few instructions. It may be taken inside the program's malloc or stdio, so it is not the program's.
+// Invariant: no kernel call but futex wakes, no switch and no foreign code while one is held.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "asm/gate.h"
+
+#include <sys/syscall.h>
+
+namespace bide::base {
+
+inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
+  // exchange acquires what spin_unlock's store released.
+  for (int tries = 0; word.exchange(1, std::memory_order_acquire) != 0; ++tries) {
+    while (word.load(std::memory_order_relaxed) != 0) {
+      __builtin_ia32_pause();
+      // The holder may have lost its core: give it ours rather than burn the slice.
+      if (++tries > 300) bide_gate(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+  }
+}
+inline void spin_unlock(std::atomic<std::uint32_t>& word) noexcept { word.store(0, std::memory_order_release); }
+
+class spin_guard {
+ public:
+  explicit spin_guard(std::atomic<std::uint32_t>& word) noexcept : word_(word) { spin_lock(word_); }
+  ~spin_guard() { spin_unlock(word_); }
+  spin_guard(const spin_guard&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& word_;
+};
+
+}  // namespace bide::base

@@ -1,0 +1,94 @@
+// accept and connect: the two that can't be told not to wait but by O_NONBLOCK, which is not ours to set.
+//
+// They are put to the kernel as requests (lib/io/ring.hpp). Where the kernel takes none, accept waits for readiness and
+// then, if nobody else can be accepting on the same description, accepts; everything else goes to an offload thread.
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+
+#include "lib/base/text.hpp"
+#include "lib/call/attempt.hpp"
+#include "lib/call/descriptor.hpp"
+#include "lib/call/families.hpp"
+
+namespace bide::call {
+namespace {
+
+void say_degraded() noexcept {
+  static std::atomic<bool> said{false};
+  if (said.exchange(true)) return;
+  base::text t;
+  (t << "bide: no io_uring here: connect() and accept() on shared sockets wait on offload threads, at most "
+        "options::offload_threads at a time\n").to_stderr();
+}
+
+long accept_without_requests(fd_call& c, long fd, long address, long size, long flags) noexcept {
+  for (;;) {
+    if (!poll_now(c.fd(), POLLIN)) {
+      if (const long end = c.wait()) return end;
+      continue;
+    }
+    if (c.facts() && c.facts()->is_sole()) return attempt(SYS_accept4, fd, address, size, flags);
+    say_degraded();
+    return offloaded("accept", SYS_accept4, fd, address, size, flags);
+  }
+}
+
+long accept_one(long fd, long address, long size, long flags) noexcept {
+  fd_call c(static_cast<int>(fd), readiness::readable, "accept");
+  if (c.settings().nonblocking) return attempt(SYS_accept4, fd, address, size, flags);
+  for (;;) {
+    io::ring_op op;
+    op.opcode = IORING_OP_ACCEPT;
+    op.address = reinterpret_cast<void*>(address);
+    op.offset = static_cast<std::uint64_t>(size);
+    op.flags = static_cast<std::uint32_t>(flags);
+    const std::int64_t until = c.deadline();
+    long result = c.reactor().request(c.fd(), readiness::readable, op, c.name(), until);
+    if (result == -ENOSYS) return accept_without_requests(c, fd, address, size, flags);
+    if (result == -ETIME) result = -EAGAIN;  // socket(7), SO_RCVTIMEO
+    const after_signal signal = signal_seen(until != base::never);
+    if (result != -EINTR) return result;
+    // Woken with nothing accepted: a signal handler ran.
+    if (signal == after_signal::report) return -EINTR;
+  }
+}
+
+long accept_and_note(long fd, long address, long size, long flags) noexcept {
+  const long fresh = accept_one(fd, address, size, flags);
+  if (fresh >= 0) made(static_cast<int>(fresh));
+  return fresh;
+}
+
+}  // namespace
+
+long accept_call(long fd, long address, long size, long, long, long) { return accept_and_note(fd, address, size, 0); }
+
+long accept4_call(long fd, long address, long size, long flags, long, long) {
+  return accept_and_note(fd, address, size, flags);
+}
+
+long connect_call(long fd, long address, long size, long, long, long) {
+  fd_call c(static_cast<int>(fd), readiness::writable, "connect");
+  if (c.settings().nonblocking) return attempt(SYS_connect, fd, address, size);
+  io::ring_op op;
+  op.opcode = IORING_OP_CONNECT;
+  op.address = reinterpret_cast<void*>(address);
+  op.offset = static_cast<std::uint64_t>(size);
+  const std::int64_t until = c.deadline();
+  const long result = c.reactor().request(c.fd(), readiness::writable, op, c.name(), until);
+  if (result == -ENOSYS) {
+    say_degraded();
+    return offloaded("connect", SYS_connect, fd, address, size);
+  }
+  signal_seen(until != base::never);
+  if (result != -ETIME) return result;
+  // The handshake goes on without us; unix(7) sockets have none.
+  sa_family_t family = AF_UNSPEC;
+  copy_in(&family, reinterpret_cast<void*>(address), sizeof family);
+  return family == AF_UNIX ? -EAGAIN : -EINPROGRESS;
+}
+
+}  // namespace bide::call

@@ -1,0 +1,139 @@
+#include "lib/call/attempt.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "lib/io/offload.hpp"
+
+namespace bide::call {
+
+observer attempt_observer = nullptr;
+
+namespace {
+
+std::int64_t ask_timeout(int fd, int option) noexcept {
+  timeval t{};
+  socklen_t size = sizeof t;
+  if (sys::raw(SYS_getsockopt, fd, SOL_SOCKET, option, &t, &size) != 0) return base::never;
+  if (t.tv_sec == 0 && t.tv_usec == 0) return base::never;  // socket(7): zero means none
+  if (t.tv_sec > base::never / base::second - 1) return base::never;
+  return t.tv_sec * base::second + t.tv_usec * 1000;
+}
+
+bool is_socket(io::fd_kind k) noexcept {
+  return k == io::fd_kind::stream_socket || k == io::fd_kind::message_socket;
+}
+
+}  // namespace
+
+after_signal signal_seen(bool under_timeout) noexcept {
+  core::fiber* me = core::this_fiber();
+  if (!me || !me->interrupted) return after_signal::go_on;
+  me->interrupted = false;
+  return under_timeout || !me->interrupt_restarts ? after_signal::report : after_signal::go_on;
+}
+
+io::fd_kind classify(int fd) noexcept {
+  struct stat s;
+  if (sys::raw(SYS_fstat, fd, &s) != 0) return io::fd_kind::unknown;
+  switch (s.st_mode & S_IFMT) {
+    case S_IFSOCK: {
+      int type = 0;
+      socklen_t size = sizeof type;
+      sys::raw(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &size);
+      return type == SOCK_STREAM ? io::fd_kind::stream_socket : io::fd_kind::message_socket;
+    }
+    case S_IFIFO: return io::fd_kind::fifo;
+    case S_IFCHR: return io::fd_kind::terminal;
+    case 0: return io::fd_kind::counter;
+    default: return io::fd_kind::file;
+  }
+}
+
+fd_settings fd_call::settings() noexcept {
+  const bool reads = want_ == readiness::readable;
+  const bool remember = facts_ && facts_->is_sole();
+  if (remember && facts_->asked.load(std::memory_order_relaxed)) {
+    return {facts_->nonblocking.load(std::memory_order_relaxed),
+            (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
+  }
+  const long flags = sys::raw(SYS_fcntl, fd_, F_GETFL);
+  const bool nonblocking = flags >= 0 && (flags & O_NONBLOCK);
+  if (kind() == io::fd_kind::unknown) set_kind(classify(fd_));
+  const bool socket = is_socket(kind());
+  if (!remember) return {nonblocking, socket ? ask_timeout(fd_, reads ? SO_RCVTIMEO : SO_SNDTIMEO) : base::never};
+
+  const std::int64_t receive = socket ? ask_timeout(fd_, SO_RCVTIMEO) : base::never;
+  const std::int64_t send = socket ? ask_timeout(fd_, SO_SNDTIMEO) : base::never;
+  facts_->nonblocking.store(nonblocking, std::memory_order_relaxed);
+  facts_->receive_timeout.store(receive, std::memory_order_relaxed);
+  facts_->send_timeout.store(send, std::memory_order_relaxed);
+  facts_->asked.store(true, std::memory_order_relaxed);
+  return {nonblocking, reads ? receive : send};
+}
+
+std::int64_t fd_call::deadline() noexcept {
+  if (!begun_) {
+    begun_ = true;
+    const std::int64_t timeout = settings().timeout;
+    until_ = timeout == base::never ? base::never : base::after(base::now(), timeout);
+  }
+  return until_;
+}
+
+long fd_call::wait() noexcept {
+  if (!begun_ && settings().nonblocking) return -EAGAIN;
+  const std::int64_t until = deadline();
+  const long end = reactor().wait(fd_, want_, name_, until);
+  if (signal_seen(until != base::never) == after_signal::report) return -EINTR;
+  if (end == -ETIME) return -EAGAIN;  // socket(7): a timeout is reported as EAGAIN
+  if (end == 0 && !same_owner()) return -EBADF;
+  return end;
+}
+
+short poll_now(int fd, short events) noexcept {
+  pollfd p{fd, events, 0};
+  return sys::raw(SYS_poll, &p, 1, 0) > 0 ? p.revents : short{0};
+}
+
+// process_vm_readv(2) on ourselves says EFAULT where a plain load would be a SIGSEGV. Where a sandbox forbids it, the
+// pointer is trusted.
+long copy_in(void* to, const void* from, std::size_t size) noexcept {
+  if (!size) return 0;
+  const iovec local{to, size}, remote{const_cast<void*>(from), size};
+  const long n = sys::raw(SYS_process_vm_readv, sys::raw(SYS_getpid), &local, 1, &remote, 1, 0);
+  if (n == static_cast<long>(size)) return 0;
+  if (n >= 0 || n == -EFAULT) return -EFAULT;
+  std::memcpy(to, from, size);
+  return 0;
+}
+
+long copy_out(void* to, const void* from, std::size_t size) noexcept {
+  if (!size) return 0;
+  const iovec local{const_cast<void*>(from), size}, remote{to, size};
+  const long n = sys::raw(SYS_process_vm_writev, sys::raw(SYS_getpid), &local, 1, &remote, 1, 0);
+  if (n == static_cast<long>(size)) return 0;
+  if (n >= 0 || n == -EFAULT) return -EFAULT;
+  std::memcpy(to, from, size);
+  return 0;
+}
+
+long offloaded(const char* name, long nr, long a, long b, long c, long d, long e, long f) noexcept {
+  struct kernel_call {
+    long nr, a[6], answer;
+  } call{nr, {a, b, c, d, e, f}, 0};
+  const auto work = [](void* p) {
+    auto& k = *static_cast<kernel_call*>(p);
+    k.answer = bide_gate(k.nr, k.a[0], k.a[1], k.a[2], k.a[3], k.a[4], k.a[5]);
+  };
+  return io::offload(work, &call, name) == 0 ? call.answer : -ENOMEM;
+}
+
+}  // namespace bide::call

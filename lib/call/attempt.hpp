@@ -1,0 +1,117 @@
+// What the calls share: an attempt that doesn't wait, what to do when it would have, and again.
+#pragma once
+
+#include <errno.h>
+
+#include <cstdint>
+
+#include "lib/base/clock.hpp"
+#include "lib/io/fd_table.hpp"
+#include "lib/io/reactor.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::call {
+
+using io::readiness;
+
+// Sees every attempt before the kernel does; for tests, which script faults with it. Returns true with an answer, or
+// false to ask the kernel.
+using observer = bool (*)(long nr, const long (&arguments)[6], long& answer);
+extern observer attempt_observer;
+
+// One try of the real call, in a form that doesn't wait.
+template <class... Args>
+long attempt(long nr, Args... args) noexcept {
+  const long a[6] = {sys::word(args)...};
+  long answer;
+  if (attempt_observer && attempt_observer(nr, a, answer)) [[unlikely]] return answer;
+  return bide_gate(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+// The caller's settings on a descriptor, as the kernel has them.
+struct fd_settings {
+  bool nonblocking;
+  std::int64_t timeout;  // SO_RCVTIMEO or SO_SNDTIMEO in ns; base::never
+};
+
+// Whether a parked call was ended by a signal handler, and if so whether it must say EINTR. signal(7): a call under a
+// timeout is not restarted.
+enum class after_signal { go_on, report };
+after_signal signal_seen(bool under_timeout) noexcept;
+
+// A call in progress on one descriptor.
+class fd_call {
+ public:
+  fd_call(int fd, readiness want, const char* name) noexcept
+      : fd_(fd), want_(want), name_(name), facts_(io::facts(fd)), generation_(facts_ ? generation() : 0) {}
+
+  int fd() const noexcept { return fd_; }
+  io::fd_facts* facts() const noexcept { return facts_; }
+  io::fd_kind kind() const noexcept {
+    return facts_ ? facts_->kind.load(std::memory_order_relaxed) : io::fd_kind::unknown;
+  }
+  void set_kind(io::fd_kind k) noexcept {
+    if (facts_) facts_->kind.store(k, std::memory_order_relaxed);
+  }
+
+  // An attempt would have waited: waits in its place. Returns 0 for another attempt, or what the call returns if it has
+  // nothing to show: -EAGAIN (the caller asked not to wait, or the timeout passed), -EINTR, -ECANCELED, -EBADF, -ENOMEM.
+  long wait() noexcept;
+
+  // Would an attempt to read be in vain, and may the caller wait? Only where nobody else can have changed the
+  // settings. Then wait() first: an event costs no more than the attempt that finds nothing.
+  bool park_first() const noexcept {
+    return facts_ && facts_->drained.load(std::memory_order_relaxed) && facts_->is_sole() &&
+           facts_->asked.load(std::memory_order_relaxed) && !facts_->nonblocking.load(std::memory_order_relaxed);
+  }
+  // Notes what a read of `asked` bytes gave.
+  void note_read(long got, std::size_t asked) noexcept {
+    if (facts_ && facts_->drained.load(std::memory_order_relaxed) != (got > 0 && std::size_t(got) < asked))
+      facts_->drained.store(got > 0 && std::size_t(got) < asked, std::memory_order_relaxed);
+  }
+
+  fd_settings settings() noexcept;
+  // When the call must end by the descriptor's timeout, counted from the first ask.
+  std::int64_t deadline() noexcept;
+  bool same_owner() const noexcept { return !facts_ || generation() == generation_; }
+  io::reactor& reactor() const noexcept { return *core::this_worker()->reactor; }
+  const char* name() const noexcept { return name_; }
+
+ private:
+  std::uint32_t generation() const noexcept { return facts_->generation.load(std::memory_order_relaxed); }
+
+  const int fd_;
+  const readiness want_;
+  const char* const name_;
+  io::fd_facts* const facts_;
+  const std::uint32_t generation_;
+  bool begun_ = false;
+  std::int64_t until_ = base::never;
+};
+
+// Attempts until the call succeeds or fails for good. Returns what the kernel would: a count or -errno.
+template <class Attempt>
+long until_done(fd_call& c, Attempt attempt_once) noexcept {
+  for (;;) {
+    const long n = attempt_once();
+    if (n != -EAGAIN) return n;
+    // Readiness is a hint: another fiber may drain the socket between our wake and our turn to run. So each wake buys
+    // one more attempt, never a result.
+    if (const long end = c.wait()) return end;
+  }
+}
+
+// Learns what the descriptor is; used when the first guess was wrong.
+io::fd_kind classify(int fd) noexcept;
+
+// Would it be ready now? poll(2) with no time; `events` as there. Returns revents, or 0.
+short poll_now(int fd, short events) noexcept;
+
+// Copies from the caller's memory as the kernel does: returns 0 or -EFAULT.
+long copy_in(void* to, const void* from, std::size_t size) noexcept;
+long copy_out(void* to, const void* from, std::size_t size) noexcept;
+
+// Waits on an offload thread by the call itself, where the kernel has no form of it that doesn't wait.
+long offloaded(const char* name, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept;
+
+}  // namespace bide::call

@@ -1,0 +1,25 @@
+#include "lib/call/border.hpp"
+
+#include "asm/gate.h"
+#include "lib/call/descriptor.hpp"
+#include "lib/io/offload.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sched/signals.hpp"
+
+extern "C" {
+
+long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept {
+  return bide_gate(nr, a, b, c, d, e, f);
+}
+
+void bide_leaving(int fd) noexcept { bide::call::leaving(fd); }
+
+int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept {
+  return bide::io::offload(work, argument, what);
+}
+
+unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
+
+void bide_note_signal(bool restarts) noexcept { bide::core::note_signal(restarts); }
+
+}  // extern "C"

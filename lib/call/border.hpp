@@ -1,0 +1,23 @@
+// What libbide.so exports for libbide-hook.so besides bide_call and the worker's thread-local; not for programs.
+#pragma once
+
+#include <bide/detail/export.hpp>
+
+extern "C" {
+
+// The kernel's own answer, through the gate.
+BIDE_API long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept;
+
+// A number's owner is about to go, by other means than a call of the table. Any thread.
+BIDE_API void bide_leaving(int fd) noexcept;
+
+// Runs `work` on an offload thread and parks until it has; `what` is told in reports. Returns 0 or -EAGAIN.
+BIDE_API int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept;
+
+// Runtimes in the process now.
+BIDE_API unsigned bide_runtimes() noexcept;
+
+// In a signal handler, on any thread: a handler ran, with or without SA_RESTART.
+BIDE_API void bide_note_signal(bool restarts) noexcept;
+
+}  // extern "C"

@@ -1,0 +1,178 @@
+// close, dup and kin, and the calls that make descriptors or change what is remembered of them.
+#include "lib/call/descriptor.hpp"
+
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "lib/call/attempt.hpp"
+#include "lib/call/families.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/runtime.hpp"
+
+namespace bide::call {
+namespace {
+
+// Asks each worker that has watched the number to forget it.
+void stop_watching(io::fd_facts& f, int fd) noexcept {
+  for (std::uint64_t watchers = f.watched_by.exchange(0, std::memory_order_acq_rel); watchers;
+       watchers &= watchers - 1) {
+    core::worker* w = core::worker_at(static_cast<unsigned>(__builtin_ctzll(watchers)));
+    if (!w) continue;
+    long number = fd;
+    core::run_at(*w, [](core::worker_core& there, void* p) noexcept {
+      there.reactor->forget(static_cast<int>(*static_cast<long*>(p)));
+    }, &number);
+  }
+}
+
+void doubled(int from, int to) noexcept {
+  io::fd_shared(from);
+  if (io::fd_facts* f = io::facts_if_any(to)) io::fd_forget(*f);
+}
+
+// Someone may have begun to wait between our leaving() and the kernel's close.
+void gone(int fd) noexcept {
+  io::fd_facts* f = io::facts_if_any(fd);
+  if (f && f->watched_by.load(std::memory_order_relaxed)) leaving(fd);
+}
+
+long made_pair(long answer, long at) noexcept {
+  if (answer != 0) return answer;
+  const int* fds = reinterpret_cast<const int*>(at);
+  made(fds[0]);
+  made(fds[1]);
+  return 0;
+}
+
+long dup_to(long nr, long from, long to, long flags) noexcept {
+  if (from == to || sys::raw(SYS_fcntl, from, F_GETFD) < 0) return attempt(nr, from, to, flags);
+  if (io::is_own_fd(static_cast<int>(to))) return -EBUSY;  // dup(2): as in a race with another open
+  if (to >= 0) leaving(static_cast<int>(to));
+  const long answer = attempt(nr, from, to, flags);
+  if (answer >= 0) {
+    gone(static_cast<int>(to));
+    doubled(static_cast<int>(from), static_cast<int>(to));
+  }
+  return answer;
+}
+
+}  // namespace
+
+void leaving(int fd) noexcept {
+  io::fd_facts* f = io::facts_if_any(fd);
+  if (!f) return;
+  io::fd_forget(*f);
+  if (f->watched_by.load(std::memory_order_acquire)) stop_watching(*f, fd);
+}
+
+void made(int fd) noexcept {
+  // Its last owner may have been closed where no door saw it.
+  gone(fd);
+  io::fd_made(fd);
+}
+
+long close_call(long fd, long, long, long, long, long) {
+  const auto number = static_cast<int>(fd);
+  if (io::is_own_fd(number)) return -EBADF;
+  leaving(number);
+  const long answer = attempt(SYS_close, fd);
+  gone(number);
+  return answer;
+}
+
+long close_range_call(long first, long last, long flags, long, long, long) {
+  const auto low = static_cast<std::uint32_t>(first), high = static_cast<std::uint32_t>(last);
+  if (low > high || (flags & CLOSE_RANGE_CLOEXEC)) return attempt(SYS_close_range, first, last, flags);
+  // As the kernel does it, but in pieces around the runtime's own descriptors.
+  constexpr std::uint32_t most = 1u << 31;
+  std::uint32_t from = low;
+  long answer = 0;
+  const auto close_up_to = [&](std::uint32_t end) {
+    if (from < end && answer == 0) answer = attempt(SYS_close_range, from, end - 1, flags);
+  };
+  for (std::uint32_t fd = low; fd < std::min(high, most - 1) + 1;) {
+    const io::fd_facts* f = io::facts_if_any(static_cast<int>(fd));
+    if (!f) {
+      fd = (fd | 4095) + 1;  // nothing was noted of any number in this block
+      continue;
+    }
+    if (f->ours.load(std::memory_order_relaxed)) {
+      close_up_to(fd);
+      from = fd + 1;
+    } else {
+      leaving(static_cast<int>(fd));
+    }
+    ++fd;
+  }
+  if (from <= high && answer == 0) answer = attempt(SYS_close_range, from, high, flags);
+  return answer;
+}
+
+long dup_call(long from, long, long, long, long, long) {
+  const long answer = attempt(SYS_dup, from);
+  if (answer >= 0) {
+    gone(static_cast<int>(answer));
+    doubled(static_cast<int>(from), static_cast<int>(answer));
+  }
+  return answer;
+}
+
+long dup2_call(long from, long to, long, long, long, long) { return dup_to(SYS_dup2, from, to, 0); }
+long dup3_call(long from, long to, long flags, long, long, long) { return dup_to(SYS_dup3, from, to, flags); }
+
+long fcntl_call(long fd, long command, long argument, long, long, long) {
+  switch (command) {
+    case F_SETLKW: case F_OFD_SETLKW: {
+      const long now = attempt(SYS_fcntl, fd, command == F_SETLKW ? F_SETLK : F_OFD_SETLK, argument);
+      if (now != -EAGAIN && now != -EACCES) return now;
+      return offloaded("a file lock", SYS_fcntl, fd, command, argument);
+    }
+    case F_DUPFD: case F_DUPFD_CLOEXEC: {
+      const long answer = attempt(SYS_fcntl, fd, command, argument);
+      if (answer >= 0) {
+        gone(static_cast<int>(answer));
+        doubled(static_cast<int>(fd), static_cast<int>(answer));
+      }
+      return answer;
+    }
+    case F_SETFL:
+      if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);
+      [[fallthrough]];
+    default: return attempt(SYS_fcntl, fd, command, argument);
+  }
+}
+
+long ioctl_call(long fd, long request, long argument, long, long, long) {
+  const long answer = attempt(SYS_ioctl, fd, request, argument);
+  if (request == FIONBIO) {
+    if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);
+  }
+  return answer;
+}
+
+long setsockopt_call(long fd, long level, long option, long value, long size, long) {
+  const long answer = attempt(SYS_setsockopt, fd, level, option, value, size);
+  if (level == SOL_SOCKET) {
+    if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);
+  }
+  return answer;
+}
+
+long socket_call(long family, long type, long protocol, long, long, long) {
+  const long fd = attempt(SYS_socket, family, type, protocol);
+  if (fd >= 0) made(static_cast<int>(fd));
+  return fd;
+}
+
+long socketpair_call(long family, long type, long protocol, long fds, long, long) {
+  return made_pair(attempt(SYS_socketpair, family, type, protocol, fds), fds);
+}
+long pipe_call(long fds, long, long, long, long, long) { return made_pair(attempt(SYS_pipe, fds), fds); }
+long pipe2_call(long fds, long flags, long, long, long, long) { return made_pair(attempt(SYS_pipe2, fds, flags), fds); }
+
+}  // namespace bide::call

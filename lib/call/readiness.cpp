@@ -1,0 +1,324 @@
+// poll, select, epoll_wait and kin: one wait for several descriptors.
+//
+// The kernel is asked with no time; when nothing is ready the fiber waits for all of them in the worker's loop, and asks
+// again. What libev has no word for (priority data, a peer's half-close, errors alone) goes into an epoll set made for
+// the one wait.
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "lib/base/arena.hpp"
+#include "lib/call/attempt.hpp"
+#include "lib/call/families.hpp"
+#include "lib/fiber/park.hpp"
+
+namespace bide::call {
+namespace {
+
+constexpr short plain_events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+
+// A signal mask for the time of a wait, as ppoll(2) sets it. It is the worker's while the fiber is parked.
+class mask_for_wait {
+ public:
+  mask_for_wait(const void* mask, std::size_t size) noexcept : size_(size), set_(mask != nullptr) {
+    if (set_) error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before_, size);
+  }
+  ~mask_for_wait() {
+    if (set_ && !error_) sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, size_);
+  }
+  mask_for_wait(const mask_for_wait&) = delete;
+  long error() const noexcept { return error_; }
+
+ private:
+  const std::size_t size_;
+  const bool set_;
+  long error_ = 0;
+  unsigned long before_ = 0;
+};
+
+// Memory for the time of a call.
+template <class T>
+class room {
+ public:
+  explicit room(std::size_t count) noexcept
+      : items_(static_cast<T*>(base::arena_allocate(std::max<std::size_t>(count, 1) * sizeof(T)))) {}
+  ~room() { base::arena_free(items_); }
+  room(const room&) = delete;
+  T* get() const noexcept { return items_; }
+
+ private:
+  T* items_;
+};
+
+long as_result(long end) noexcept {
+  if (signal_seen(true) == after_signal::report) return -EINTR;  // signal(7): these are never restarted
+  return end;
+}
+
+// Waits through an epoll set of its own.
+long wait_by_epoll(const pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
+  const long set = sys::raw(SYS_epoll_create1, EPOLL_CLOEXEC);
+  if (set < 0) return set;
+  io::fd_made(static_cast<int>(set));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (fds[i].fd < 0) continue;
+    epoll_event e{};
+    // The same number twice in a list: its events together.
+    for (std::size_t j = 0; j < count; ++j) {
+      if (fds[j].fd == fds[i].fd) e.events |= static_cast<unsigned short>(fds[j].events);
+    }
+    const long added = sys::raw(SYS_epoll_ctl, set, EPOLL_CTL_ADD, fds[i].fd, &e);
+    if (added == 0 || added == -EEXIST || added == -EPERM) continue;  // EPERM: a file, of which poll says all it can
+    sys::raw(SYS_close, set);
+    return added == -EBADF ? 0 : added;  // closed meanwhile: the next look says so
+  }
+  auto& reactor = *core::this_worker()->reactor;
+  const long end = reactor.wait(static_cast<int>(set), readiness::readable, name, until);
+  reactor.forget(static_cast<int>(set));
+  sys::raw(SYS_close, set);
+  return end;
+}
+
+// Waits until one of them may be ready. Returns 0, -ETIME or what ends the call.
+long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
+  auto& reactor = *core::this_worker()->reactor;
+  std::size_t places_needed = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (fds[i].fd < 0) continue;
+    if ((fds[i].events & ~plain_events) || !(fds[i].events & plain_events)) return wait_by_epoll(fds, count, name, until);
+    ++places_needed;
+  }
+  // The usual few stand on the fiber's stack.
+  constexpr std::size_t few = 4;
+  alignas(io::fd_wait) std::byte here[few * 2 * sizeof(io::fd_wait)];
+  const room<io::fd_wait> there(places_needed > few ? places_needed * 2 : 0);
+  auto* places = places_needed > few ? there.get() : reinterpret_cast<io::fd_wait*>(here);
+  if (!places) return -ENOMEM;
+
+  core::waiter w(core::waiter::reach::home);
+  std::size_t used = 0;
+  long error = 0;
+  const auto enlist = [&](int fd, readiness which) {
+    error = reactor.enlist(fd, which, *::new (&places[used++]) io::fd_wait(w));
+  };
+  for (std::size_t i = 0; i < count && !error; ++i) {
+    if (fds[i].fd < 0) continue;
+    if (fds[i].events & (POLLIN | POLLRDNORM)) enlist(fds[i].fd, readiness::readable);
+    if (!error && (fds[i].events & (POLLOUT | POLLWRNORM))) enlist(fds[i].fd, readiness::writable);
+  }
+  wait_result how = wait_result::ready;
+  if (!error) {
+    const io::waiting_here counted(reactor);
+    how = core::park(w, {name, count == 1 ? fds[0].fd : -1, true}, until, core::cancel_point::yes);
+  }
+  for (std::size_t i = 0; i < used; ++i) {
+    if (places[i].error && places[i].error != -EBADF) error = places[i].error;
+    places[i].~fd_wait();
+  }
+  if (error) return error;
+  switch (how) {
+    case wait_result::expired: return -ETIME;
+    case wait_result::cancelled: return -ECANCELED;
+    default: return 0;  // closed: the next look says POLLNVAL
+  }
+}
+
+long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name) noexcept {
+  for (;;) {
+    const long ready = attempt(SYS_poll, fds, count, 0);
+    if (ready != 0) return ready;
+    if (until == 0) return 0;
+    const long end = as_result(wait_for_any(fds, count, name, until));
+    if (end == -ETIME) return attempt(SYS_poll, fds, count, 0);  // what came in the last moment counts
+    if (end) return end;
+  }
+}
+
+// Reads a relative time. `until`: 0 for no time at all.
+long read_timeout(const void* at, std::int64_t& until) noexcept {
+  until = base::never;
+  if (!at) return 0;
+  timespec t;
+  if (const long error = copy_in(&t, at, sizeof t)) return error;
+  if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= base::second) return -EINVAL;
+  const bool beyond = t.tv_sec > base::never / base::second - 1;
+  const std::int64_t length = beyond ? base::never : t.tv_sec * base::second + t.tv_nsec;
+  until = length ? base::after(base::now(), length) : 0;
+  return 0;
+}
+
+// select(2), "Linux": the timeout is set to the time not slept.
+void write_time_left(void* at, std::int64_t until) noexcept {
+  if (!at || until == base::never) return;
+  const std::int64_t left = until ? std::max<std::int64_t>(0, until - base::now()) : 0;
+  const timespec t = base::to_timespec(left);
+  copy_out(at, &t, sizeof t);
+}
+
+long from_ms(long ms) noexcept {
+  return ms < 0 ? base::never : ms == 0 ? 0 : base::after(base::now(), ms * 1'000'000);
+}
+
+// The three sets of a select, copied in and out.
+class fd_sets {
+ public:
+  fd_sets(long count, long in, long out, long except) noexcept
+      : count_(static_cast<std::size_t>(count)), bytes_((count_ + 63) / 64 * 8),
+        user_{reinterpret_cast<void*>(in), reinterpret_cast<void*>(out), reinterpret_cast<void*>(except)},
+        memory_(bytes_ * 6), polls_(count_) {}
+
+  // Returns 0 or -errno.
+  long load() noexcept {
+    if (!memory_.get() || !polls_.get()) return -ENOMEM;
+    for (int i = 0; i < 3; ++i) {
+      if (!user_[i]) continue;
+      if (const long error = copy_in(asked(i), user_[i], bytes_)) return error;
+    }
+    for (std::size_t fd = 0; fd < count_; ++fd) {
+      constexpr short events[3] = {POLLIN, POLLOUT, POLLPRI};
+      short wanted = 0;
+      for (int i = 0; i < 3; ++i) {
+        if (user_[i] && (asked(i)[fd / 64] >> (fd % 64) & 1)) wanted |= events[i];
+      }
+      if (wanted) polls_.get()[polled_++] = {static_cast<int>(fd), wanted, 0};
+    }
+    return 0;
+  }
+  long look() noexcept {
+    timespec none{};
+    for (int i = 0; i < 3; ++i) std::memcpy(found(i), asked(i), bytes_);
+    return attempt(SYS_pselect6, count_, user_[0] ? found(0) : nullptr, user_[1] ? found(1) : nullptr,
+                   user_[2] ? found(2) : nullptr, &none, nullptr);
+  }
+  // What a look found becomes the caller's.
+  long store() noexcept {
+    for (int i = 0; i < 3; ++i) {
+      if (!user_[i]) continue;
+      if (const long error = copy_out(user_[i], found(i), bytes_)) return error;
+    }
+    return 0;
+  }
+  const pollfd* polls() const noexcept { return polls_.get(); }
+  std::size_t polled() const noexcept { return polled_; }
+
+ private:
+  unsigned long* asked(int i) noexcept { return memory_.get() + i * (bytes_ / 8); }
+  unsigned long* found(int i) noexcept { return memory_.get() + (3 + i) * (bytes_ / 8); }
+
+  const std::size_t count_, bytes_;
+  void* const user_[3];
+  room<unsigned long> memory_;
+  room<pollfd> polls_;
+  std::size_t polled_ = 0;
+};
+
+long select_until(long count, long in, long out, long except, std::int64_t until, const char* name) noexcept {
+  if (count < 0) return -EINVAL;
+  // select(2) looks no further than the process can have descriptors.
+  fd_sets sets(std::min<long>(count, 1 << 20), in, out, except);
+  if (const long error = sets.load()) return error;
+  for (;;) {
+    long ready = sets.look();
+    if (ready == 0 && until != 0) {
+      const long end = as_result(wait_for_any(sets.polls(), sets.polled(), name, until));
+      if (end == 0) continue;
+      if (end != -ETIME) return end;
+      ready = sets.look();
+    }
+    if (ready < 0) return ready;
+    const long error = sets.store();
+    return error ? error : ready;
+  }
+}
+
+long epoll_until(long set, long events, long room_for, std::int64_t until, const void* mask, std::size_t mask_size,
+                 const char* name) noexcept {
+  const mask_for_wait masked(mask, mask_size);
+  if (masked.error()) return masked.error();
+  for (;;) {
+    const long ready = attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
+    if (ready != 0 || until == 0) return ready;
+    auto& reactor = *core::this_worker()->reactor;
+    const long end = as_result(reactor.wait(static_cast<int>(set), readiness::readable, name, until));
+    if (end == -ETIME) return attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
+    if (end) return end;
+  }
+}
+
+}  // namespace
+
+long poll_call(long fds, long count, long timeout_ms, long, long, long) {
+  return poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), from_ms(static_cast<int>(timeout_ms)),
+                    "poll");
+}
+
+long ppoll_call(long fds, long count, long timeout, long mask, long mask_size, long) {
+  std::int64_t until;
+  if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
+  const mask_for_wait masked(reinterpret_cast<void*>(mask), static_cast<std::size_t>(mask_size));
+  if (masked.error()) return masked.error();
+  const long ready =
+      poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), until, "ppoll");
+  write_time_left(reinterpret_cast<void*>(timeout), until);
+  return ready;
+}
+
+long select_call(long count, long in, long out, long except, long timeout, long) {
+  struct {
+    long seconds, microseconds;
+  } t{};
+  std::int64_t until = base::never;
+  if (timeout) {
+    if (const long error = copy_in(&t, reinterpret_cast<void*>(timeout), sizeof t)) return error;
+    if (t.seconds < 0 || t.microseconds < 0) return -EINVAL;
+    const timespec as{t.seconds + t.microseconds / 1'000'000, t.microseconds % 1'000'000 * 1000};
+    if (const long error = read_timeout(&as, until)) return error;
+  }
+  const long ready = select_until(count, in, out, except, until, "select");
+  if (timeout && until != base::never) {
+    const std::int64_t left = until ? std::max<std::int64_t>(0, until - base::now()) : 0;
+    t = {left / base::second, left % base::second / 1000};
+    copy_out(reinterpret_cast<void*>(timeout), &t, sizeof t);
+  }
+  return ready;
+}
+
+long pselect6_call(long count, long in, long out, long except, long timeout, long mask_and_size) {
+  struct {
+    const void* mask;
+    std::size_t size;
+  } m{};
+  if (mask_and_size) {
+    if (const long error = copy_in(&m, reinterpret_cast<void*>(mask_and_size), sizeof m)) return error;
+  }
+  std::int64_t until;
+  if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
+  const mask_for_wait masked(m.mask, m.size);
+  if (masked.error()) return masked.error();
+  const long ready = select_until(count, in, out, except, until, "pselect");
+  write_time_left(reinterpret_cast<void*>(timeout), until);
+  return ready;
+}
+
+long epoll_wait_call(long set, long events, long room_for, long timeout_ms, long, long) {
+  return epoll_until(set, events, room_for, from_ms(static_cast<int>(timeout_ms)), nullptr, 0, "epoll_wait");
+}
+
+long epoll_pwait_call(long set, long events, long room_for, long timeout_ms, long mask, long mask_size) {
+  return epoll_until(set, events, room_for, from_ms(static_cast<int>(timeout_ms)), reinterpret_cast<void*>(mask),
+                     static_cast<std::size_t>(mask_size), "epoll_pwait");
+}
+
+long epoll_pwait2_call(long set, long events, long room_for, long timeout, long mask, long mask_size) {
+  std::int64_t until;
+  if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
+  return epoll_until(set, events, room_for, until, reinterpret_cast<void*>(mask), static_cast<std::size_t>(mask_size),
+                     "epoll_pwait2");
+}
+
+}  // namespace bide::call

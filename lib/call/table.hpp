@@ -1,0 +1,29 @@
+// The table of calls: the kernel calls that are made cooperative, by number, in the kernel's ABI.
+//
+// A door asks the table, on a fiber. What has no entry goes to the kernel as it is. Each family's file says only what is
+// peculiar to it; what they share is in attempt.hpp.
+#pragma once
+
+#include <bide/detail/export.hpp>
+
+namespace bide::call {
+
+// Six words in, a value or -errno out.
+using function = long (*)(long, long, long, long, long, long);
+
+inline constexpr long numbers = 512;
+
+// The entry of a number, or null.
+function entry(long nr) noexcept;
+
+// Puts another function there and returns the one that was; null restores the kernel's own call. Set up before fibers
+// run.
+function replace(long nr, function) noexcept;
+
+// Every number that has an entry, in order; for tests. Returns the next after `nr`, or -1.
+long next_entry(long nr) noexcept;
+
+}  // namespace bide::call
+
+// For the doors: makes the call through the table, or to the kernel. On a fiber, parks as the call would have blocked.
+extern "C" BIDE_API long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept;

@@ -1,0 +1,66 @@
+// Sleeping.
+#include <time.h>
+
+#include <algorithm>
+
+#include "lib/call/attempt.hpp"
+#include "lib/call/families.hpp"
+#include "lib/fiber/park.hpp"
+
+namespace bide::call {
+namespace {
+
+// Parks until then. Returns 0, -EINTR or -ECANCELED. signal(7): sleeps are never restarted after a handler.
+long sleep_until(std::int64_t until, const char* name) noexcept {
+  while (base::now() < until) {
+    core::waiter w(core::waiter::reach::home);
+    const wait_result how = core::park(w, {name, -1, true}, until, core::cancel_point::yes);
+    if (how == wait_result::cancelled) return -ECANCELED;
+    if (signal_seen(true) == after_signal::report) return -EINTR;
+  }
+  return 0;
+}
+
+long sleep_for(const timespec& length, long rest, const char* name) noexcept {
+  if (length.tv_sec < 0 || length.tv_nsec < 0 || length.tv_nsec >= base::second) return -EINVAL;
+  const bool beyond = length.tv_sec > base::never / base::second - 1;
+  const std::int64_t until =
+      beyond ? base::never : base::after(base::now(), length.tv_sec * base::second + length.tv_nsec);
+  const long end = sleep_until(until, name);
+  if (end && rest) {
+    const timespec left = base::to_timespec(std::max<std::int64_t>(0, until - base::now()));
+    if (const long error = copy_out(reinterpret_cast<void*>(rest), &left, sizeof left)) return error;
+  }
+  return end;
+}
+
+}  // namespace
+
+long nanosleep_call(long length, long rest, long, long, long, long) {
+  timespec t;
+  if (const long error = copy_in(&t, reinterpret_cast<void*>(length), sizeof t)) return error;
+  return sleep_for(t, rest, "nanosleep");
+}
+
+long clock_nanosleep_call(long clock, long flags, long when, long rest, long, long) {
+  switch (clock) {
+    case CLOCK_MONOTONIC: case CLOCK_REALTIME: case CLOCK_BOOTTIME: case CLOCK_TAI: break;
+    // Clocks that count somebody's work, alarms, and no clocks at all.
+    default: return offloaded("clock_nanosleep", SYS_clock_nanosleep, clock, flags, when, rest);
+  }
+  timespec t;
+  if (const long error = copy_in(&t, reinterpret_cast<void*>(when), sizeof t)) return error;
+  if (!(flags & TIMER_ABSTIME)) return sleep_for(t, rest, "clock_nanosleep");
+  if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= base::second) return -EINVAL;
+  // A clock that is set meanwhile is noticed at the end of the time first computed.
+  for (;;) {
+    timespec now;
+    clock_gettime(static_cast<clockid_t>(clock), &now);
+    if (now.tv_sec > t.tv_sec || (now.tv_sec == t.tv_sec && now.tv_nsec >= t.tv_nsec)) return 0;
+    const bool beyond = t.tv_sec - now.tv_sec > base::never / base::second - 1;
+    const std::int64_t left = (t.tv_sec - now.tv_sec) * base::second + (t.tv_nsec - now.tv_nsec);
+    if (const long end = sleep_until(beyond ? base::never : base::after(base::now(), left), "clock_nanosleep")) return end;
+  }
+}
+
+}  // namespace bide::call

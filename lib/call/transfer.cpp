@@ -1,0 +1,189 @@
+// read, write and kin: bytes through one descriptor.
+//
+// Sockets are tried with MSG_DONTWAIT, other streams with RWF_NOWAIT, the rest after a zero-time poll. What a descriptor
+// is comes from the last time; a wrong guess shows itself (ENOTSOCK, EOPNOTSUPP) and is corrected.
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+
+#include "lib/call/attempt.hpp"
+#include "lib/call/families.hpp"
+#include "lib/call/partial.hpp"
+#include "lib/sys/features.hpp"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008  // preadv2(2), Linux 4.14
+#endif
+
+namespace bide::call {
+namespace {
+
+using io::fd_kind;
+
+bool maybe_socket(fd_kind k) noexcept {
+  return k == fd_kind::unknown || k == fd_kind::stream_socket || k == fd_kind::message_socket;
+}
+
+// One attempt to read into the caller's vector, whatever the descriptor is. -EAGAIN: it would have waited.
+long try_read(fd_call& c, const iovec* v, long count) noexcept {
+  for (;;) {
+    const fd_kind kind = c.kind();
+    if (maybe_socket(kind)) {
+      msghdr m{};
+      m.msg_iov = const_cast<iovec*>(v);
+      m.msg_iovlen = static_cast<std::size_t>(count);
+      const long n = count == 1 ? attempt(SYS_recvfrom, c.fd(), v->iov_base, v->iov_len, MSG_DONTWAIT, nullptr, nullptr)
+                                : attempt(SYS_recvmsg, c.fd(), &m, MSG_DONTWAIT);
+      if (n != -ENOTSOCK) return n;
+      c.set_kind(fd_kind::nowait);
+      continue;
+    }
+    if ((kind == fd_kind::nowait || kind == fd_kind::file) && sys::features().rwf_nowait) {
+      const long n = attempt(SYS_preadv2, c.fd(), v, count, -1, -1, RWF_NOWAIT);
+      if (n != -EOPNOTSUPP && n != -EAGAIN) return n;
+      const fd_kind found = classify(c.fd());
+      // A regular file whose page is not in memory says EAGAIN: reading it is what the program wants, and no poll helps.
+      if (found == fd_kind::file) return attempt(SYS_readv, c.fd(), v, count);
+      if (n == -EAGAIN) return n;
+      c.set_kind(found);
+      if (maybe_socket(found)) continue;
+    } else if (kind == fd_kind::nowait) {
+      c.set_kind(classify(c.fd()));
+      if (c.kind() == fd_kind::nowait || maybe_socket(c.kind())) continue;
+    }
+    if (!poll_now(c.fd(), POLLIN)) return -EAGAIN;
+    return attempt(SYS_readv, c.fd(), v, count);
+  }
+}
+
+// One attempt to write. -EAGAIN: it would have waited.
+long try_write(fd_call& c, const iovec* v, long count) noexcept {
+  for (;;) {
+    const fd_kind kind = c.kind();
+    if (maybe_socket(kind)) {
+      msghdr m{};
+      m.msg_iov = const_cast<iovec*>(v);
+      m.msg_iovlen = static_cast<std::size_t>(count);
+      const long n = count == 1 ? attempt(SYS_sendto, c.fd(), v->iov_base, v->iov_len, MSG_DONTWAIT, nullptr, 0)
+                                : attempt(SYS_sendmsg, c.fd(), &m, MSG_DONTWAIT);
+      if (n != -ENOTSOCK) return n;
+      c.set_kind(fd_kind::nowait);
+      continue;
+    }
+    if (kind == fd_kind::nowait && sys::features().rwf_nowait) {
+      const long n = attempt(SYS_pwritev2, c.fd(), v, count, -1, -1, RWF_NOWAIT);
+      if (n != -EOPNOTSUPP) return n;
+    }
+    // A descriptor may be nowait to read and not to write (eventfd), so the kind it is remembered by stays.
+    const fd_kind found = classify(c.fd());
+    if (maybe_socket(found) && found != fd_kind::unknown) {
+      c.set_kind(found);
+      continue;
+    }
+    if (found == fd_kind::file || found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
+    if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
+    if (!poll_now(c.fd(), POLLOUT)) return -EAGAIN;
+    if (found == fd_kind::fifo) {
+      // pipe(7): room for PIPE_BUF bytes is what POLLOUT means, and that many are written at once or not at all.
+      std::size_t total = 0;
+      for (long i = 0; i < count; ++i) total += v[i].iov_len;
+      if (total <= PIPE_BUF) return attempt(SYS_writev, c.fd(), v, count);
+      while (!v->iov_len) ++v;
+      const iovec piece{v->iov_base, std::min<std::size_t>(v->iov_len, PIPE_BUF)};
+      return attempt(SYS_writev, c.fd(), &piece, 1);
+    }
+    std::uint64_t value = 0;
+    if (found == fd_kind::counter && count == 1 && v->iov_len == sizeof value &&
+        copy_in(&value, v->iov_base, sizeof value) == 0 && value <= 1)
+      return attempt(SYS_writev, c.fd(), v, count);  // eventfd(2): POLLOUT means that 1 can be added
+    // A tty takes less than poll promises, and a large eventfd value may not fit.
+    return offloaded(c.name(), SYS_writev, c.fd(), sys::word(v), count);
+  }
+}
+
+long read_vector(const char* name, int fd, const iovec* v, long count, std::size_t asked) noexcept {
+  fd_call c(fd, readiness::readable, name);
+  if (c.park_first()) {
+    if (const long end = c.wait()) return end;
+  }
+  const long n = until_done(c, [&] { return try_read(c, v, count); });
+  if (asked) c.note_read(n, asked);
+  return n;
+}
+
+// A blocking write writes everything: write(2), "Blocking".
+long write_vector(const char* name, int fd, const iovec* v, long count) noexcept {
+  fd_call c(fd, readiness::writable, name);
+  partial rest(v, count);
+  return write_all(c, rest, [&](const iovec* now, long left) { return try_write(c, now, left); });
+}
+
+}  // namespace
+
+long read_call(long fd, long to, long size, long, long, long) {
+  if (!size) return attempt(SYS_read, fd, to, size);
+  const iovec v{reinterpret_cast<void*>(to), static_cast<std::size_t>(size)};
+  return read_vector("read", static_cast<int>(fd), &v, 1, v.iov_len);
+}
+
+long readv_call(long fd, long v, long count, long, long, long) {
+  if (count <= 0 || count > IOV_MAX) return attempt(SYS_readv, fd, v, count);
+  iovec first;
+  // One attempt by the caller's own vector tells whether it may be looked at.
+  if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
+  return read_vector("readv", static_cast<int>(fd), count == 1 ? &first : reinterpret_cast<iovec*>(v), count, 0);
+}
+
+long write_call(long fd, long from, long size, long, long, long) {
+  if (!size) return attempt(SYS_write, fd, from, size);
+  const iovec v{reinterpret_cast<void*>(from), static_cast<std::size_t>(size)};
+  return write_vector("write", static_cast<int>(fd), &v, 1);
+}
+
+long writev_call(long fd, long v, long count, long, long, long) {
+  if (count <= 0 || count > IOV_MAX) return attempt(SYS_writev, fd, v, count);
+  iovec first;
+  if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
+  return write_vector("writev", static_cast<int>(fd), count == 1 ? &first : reinterpret_cast<iovec*>(v), count);
+}
+
+long recvfrom_call(long fd, long to, long size, long flags, long address, long address_size) {
+  constexpr long never_waits = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB;
+  if (flags & never_waits) return attempt(SYS_recvfrom, fd, to, size, flags, address, address_size);
+  fd_call c(static_cast<int>(fd), readiness::readable, "recv");
+  if ((flags & MSG_WAITALL) && c.kind() != fd_kind::message_socket) {
+    if (c.kind() == fd_kind::unknown) c.set_kind(classify(c.fd()));
+    if (c.kind() == fd_kind::stream_socket) {
+      // A peek that waits for all of it has no form that doesn't wait.
+      if ((flags & MSG_PEEK) && !c.settings().nonblocking)
+        return offloaded("recv", SYS_recvfrom, fd, to, size, flags, address, address_size);
+      return read_all(c, static_cast<std::size_t>(size), [&](std::size_t done) {
+        return attempt(SYS_recvfrom, fd, to + static_cast<long>(done), size - static_cast<long>(done),
+                       flags | MSG_DONTWAIT, address, address_size);
+      });
+    }
+  }
+  if (c.park_first()) {
+    if (const long end = c.wait()) return end;
+  }
+  const long n =
+      until_done(c, [&] { return attempt(SYS_recvfrom, fd, to, size, flags | MSG_DONTWAIT, address, address_size); });
+  if (!(flags & MSG_PEEK) && c.kind() == fd_kind::stream_socket) c.note_read(n, static_cast<std::size_t>(size));
+  return n;
+}
+
+long sendto_call(long fd, long from, long size, long flags, long address, long address_size) {
+  if (flags & (MSG_DONTWAIT | MSG_OOB)) return attempt(SYS_sendto, fd, from, size, flags, address, address_size);
+  fd_call c(static_cast<int>(fd), readiness::writable, "send");
+  const iovec v{reinterpret_cast<void*>(from), static_cast<std::size_t>(size)};
+  partial rest(&v, 1);
+  return write_all(c, rest, [&](const iovec* now, long) {
+    return attempt(SYS_sendto, fd, now->iov_base, now->iov_len, flags | MSG_DONTWAIT, address, address_size);
+  });
+}
+
+}  // namespace bide::call

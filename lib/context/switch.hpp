@@ -1,0 +1,25 @@
+// Switching stacks. The only file that includes Boost.Context.
+//
+// jump_fcontext keeps the callee-saved registers, MXCSR and the x87 control word (System V ABI, 3.2.1), so the
+// floating-point environment follows the fiber.
+#pragma once
+
+#include <boost/context/detail/fcontext.hpp>
+
+#include <cstddef>
+
+namespace bide::context {
+
+using saved = boost::context::detail::fcontext_t;      // a stopped context: its stack pointer
+using arrival = boost::context::detail::transfer_t;    // fctx: who switched, now stopped; data: what it passed
+
+extern "C" void bide_fiber_entry(arrival);  // asm/entry.S
+
+// Makes a context that will begin at bide_fiber_main on the stack that ends at `top`.
+inline saved make(void* top, std::size_t size) noexcept {
+  return boost::context::detail::make_fcontext(top, size, bide_fiber_entry);
+}
+
+inline arrival jump(saved to, void* data) noexcept { return boost::context::detail::jump_fcontext(to, data); }
+
+}  // namespace bide::context

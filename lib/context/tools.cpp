@@ -1,0 +1,72 @@
+#include "lib/context/tools.hpp"
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#define VALGRIND_STACK_REGISTER(low, high) 0
+#endif
+
+// sanitizer/common_interface_defs.h, asan_interface.h and tsan_interface.h, weak.
+extern "C" {
+__attribute__((weak)) void __sanitizer_start_switch_fiber(void** fake, const void* bottom, std::size_t size);
+__attribute__((weak)) void __sanitizer_finish_switch_fiber(void* fake, const void** bottom, std::size_t* size);
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void*, std::size_t);
+__attribute__((weak)) void* __tsan_get_current_fiber();
+__attribute__((weak)) void* __tsan_create_fiber(unsigned flags);
+__attribute__((weak)) void __tsan_destroy_fiber(void*);
+__attribute__((weak)) void __tsan_switch_to_fiber(void*, unsigned flags);
+}
+
+// TSan counts calls and returns per fiber, so the function that switches fibers must not be counted.
+#define BIDE_UNCOUNTED __attribute__((noinline, no_sanitize_thread, no_sanitize_address))
+
+namespace bide::context::tools {
+
+bool present = &__sanitizer_start_switch_fiber || &__tsan_switch_to_fiber;
+
+void stack_made([[maybe_unused]] const void* low, [[maybe_unused]] const void* high) noexcept {
+  if (RUNNING_ON_VALGRIND) (void)VALGRIND_STACK_REGISTER(low, high);
+}
+
+void context_made(identity& me, const void* low, const void* high) noexcept {
+  me.asan_fake_stack = nullptr;
+  me.stack_bottom = low;
+  me.stack_size = static_cast<const char*>(high) - static_cast<const char*>(low);
+  // The stack may be a reused one, with redzones of frames that were never left.
+  if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(low, me.stack_size);
+  if (__tsan_create_fiber) me.tsan_fiber = __tsan_create_fiber(0);
+}
+
+void context_gone(identity& me) noexcept {
+  if (__tsan_destroy_fiber && me.tsan_fiber) __tsan_destroy_fiber(me.tsan_fiber);
+  me.tsan_fiber = nullptr;
+}
+
+void context_is_thread(identity& me) noexcept {
+  me = {};
+  if (__tsan_get_current_fiber) me.tsan_fiber = __tsan_get_current_fiber();
+}
+
+BIDE_UNCOUNTED void before_switch(identity& from, identity& to, leaving how) noexcept {
+  // A null place for the fake stack tells ASan to free it: the fiber will not come back.
+  if (__sanitizer_start_switch_fiber) {
+    __sanitizer_start_switch_fiber(how == leaving::for_ever ? nullptr : &from.asan_fake_stack, to.stack_bottom,
+                                   to.stack_size);
+  }
+  if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(to.tsan_fiber, 0);
+}
+
+BIDE_UNCOUNTED void after_switch(identity& me, identity& from) noexcept {
+  if (!__sanitizer_finish_switch_fiber) return;
+  const void* bottom = nullptr;
+  std::size_t size = 0;
+  __sanitizer_finish_switch_fiber(me.asan_fake_stack, &bottom, &size);
+  // The thread's own stack has bounds that only ASan knows; it tells them to whoever comes from there.
+  if (!from.stack_bottom) {
+    from.stack_bottom = bottom;
+    from.stack_size = size;
+  }
+}
+
+}  // namespace bide::context::tools

@@ -1,0 +1,72 @@
+// How a libc name becomes a door.
+//
+// On a fiber it asks the table of calls and turns -errno into errno, nothing else. On any other thread it is libc's own
+// function, found once; and before that, as early as other libraries' constructors, the bare kernel call. No malloc, no
+// lock and no dynamic TLS on the way.
+#pragma once
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "lib/call/border.hpp"
+#include "lib/call/table.hpp"
+#include "lib/fiber/worker_core.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::door {
+
+// A name and libc's function of that name. Those of all doors lie side by side, and a constructor fills them in.
+struct name {
+  const char* text;
+  void* real;
+};
+
+#define BIDE_NAME(n) \
+  __attribute__((section("bide_doors"), used)) constinit ::bide::door::name n##_name { #n, nullptr }
+
+template <class Function>
+Function* real(const name& n) noexcept {
+  return reinterpret_cast<Function*>(n.real);
+}
+
+inline bool on_fiber() noexcept { return core::this_fiber() != nullptr; }
+
+inline long with_errno(long answer) noexcept {
+  if (!sys::failed(answer)) return answer;
+  errno = static_cast<int>(-answer);
+  return -1;
+}
+
+template <class... Args>
+long call(long nr, Args... args) noexcept {
+  static_assert(sizeof...(Args) <= 6);
+  const long a[6] = {sys::word(args)...};
+  return bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+// Before libc is found.
+template <class... Args>
+long raw(long nr, Args... args) noexcept {
+  const long a[6] = {sys::word(args)...};
+  return bide_raw(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+// A door that hands its arguments on as they are.
+//   BIDE_DOOR(result, name, (parameters), (arguments), SYS_number)
+#define BIDE_UNPACK(...) __VA_ARGS__
+#define BIDE_DOOR(result, n, parameters, arguments, number)                                                       \
+  BIDE_DOOR_WITH(result, n, parameters, arguments, (number, BIDE_UNPACK arguments))
+
+// The same where the kernel's arguments differ: (SYS_number, arguments...).
+#define BIDE_DOOR_WITH(result, n, parameters, arguments, kernel_call)                                             \
+  namespace {                                                                                                     \
+  BIDE_NAME(n);                                                                                                   \
+  }                                                                                                               \
+  extern "C" BIDE_API result n parameters {                                                                       \
+    using namespace ::bide;                                                                                       \
+    if (door::on_fiber()) return static_cast<result>(door::with_errno(door::call kernel_call));                   \
+    if (const auto libc = door::real<result parameters>(n##_name)) [[likely]] return libc arguments;              \
+    return static_cast<result>(door::with_errno(door::raw kernel_call));                                           \
+  }
+
+}  // namespace bide::door

@@ -1,0 +1,187 @@
+// A fiber's life: made, started, finished, recycled.
+#include "lib/fiber/fiber.hpp"
+
+#include <errno.h>
+
+#include <atomic>
+#include <bit>
+#include <new>
+
+#include "lib/base/assert.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/fiber/worker_core.hpp"
+
+namespace bide::core {
+namespace {
+
+constexpr std::uint32_t most_warm = 1024;  // stacks a worker keeps with their pages
+constexpr std::uint64_t id_block = 1024;
+std::atomic<std::uint64_t> next_id_block{1};
+
+fiber& place_record(const context::stack& s) noexcept {
+  char* at = s.top() - sizeof(fiber);
+  return *::new (reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{63})) fiber;
+}
+
+std::uint64_t new_id(worker_core& w) noexcept {
+  if (w.next_id == w.last_id) {
+    w.next_id = next_id_block.fetch_add(id_block, std::memory_order_relaxed);
+    w.last_id = w.next_id + id_block;
+  }
+  return w.next_id++;
+}
+
+void started(worker_core& home, fiber& f) noexcept {
+  home.all.push_back(f);
+  home.live.store(home.live.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  make_ready(home, f);
+}
+
+void deliver_requests(message& m) noexcept {
+  fiber& f = *static_cast<fiber*>(m.about);
+  const std::uint32_t asked = f.requests.exchange(0, std::memory_order_acq_rel);
+  if (asked & request_cancel) cancel(f);
+  if (asked & request_release) {
+    f.released = true;
+    if (f.state == fiber_state::finished) {
+      if (f.drop) f.drop(f.frame, f);
+      recycle(f);
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void bide_fiber_main(context::arrival a) {
+  // The worker is found through whoever switched here, which is another context of the same worker.
+  fiber& me = *static_cast<fiber*>(a.data)->home->current;
+  arrive(me, a);
+  me.body(me.frame);
+  finish(me);
+}
+
+fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
+  const int shift = std::countr_zero(stack_size);
+  context::stack s;
+  if (fiber* warm = w.warm[shift]) {
+    w.warm[shift] = static_cast<fiber*>(warm->frame);
+    --w.warm_count;
+    s = warm->stack;
+  } else if (context::take_stack(stack_size, s) != 0) {
+    return nullptr;
+  }
+  fiber& f = place_record(s);
+  f.stack = s;
+  f.id = new_id(w);
+  return &f;
+}
+
+void start(fiber& f, worker_core& home, char* top) noexcept {
+  char* low = f.stack.base + context::guard_size;
+  f.ctx = context::make(top, static_cast<std::size_t>(top - low));
+  f.home = &home;
+  if (context::tools::present) [[unlikely]] context::tools::context_made(f.tool, low, top);
+  if (&home == this_worker()) return started(home, f);
+  home.incoming.fetch_add(1, std::memory_order_relaxed);
+  f.mail.about = &f;
+  f.mail.deliver = [](message& m) noexcept {
+    fiber& arrived = *static_cast<fiber*>(m.about);
+    started(*arrived.home, arrived);
+    arrived.home->incoming.fetch_sub(1, std::memory_order_relaxed);
+  };
+  BIDE_ASSERT(post(home, f.mail), "a fiber was started on a worker that has ended");
+}
+
+void finish(fiber& f) noexcept {
+  worker_core& home = *f.home;
+  if (f.released && f.drop) f.drop(f.frame, f);
+  f.done.store(true, std::memory_order_release);  // pairs with join's and fiber_done's acquire
+  while (join_node* j = f.joiners) {
+    f.joiners = j->next;  // read first: the node is gone once its owner runs
+    wake(j->wait, wait_result::ready);
+  }
+  home.all.erase(home.all.iterator_to(f));
+  home.live.store(home.live.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  f.state = fiber_state::finished;
+  leave(home, f);
+  __builtin_unreachable();
+}
+
+void recycle(fiber& f) noexcept {
+  if (context::tools::present) context::tools::context_gone(f.tool);
+  worker_core* here = this_worker();
+  if (!here || here->scrub || here->warm_count >= most_warm) return context::give_stack(f.stack);
+  fiber*& list = here->warm[f.stack.shift];
+  f.frame = list;
+  list = &f;
+  ++here->warm_count;
+}
+
+void request(fiber& f, std::uint32_t which) noexcept {
+  worker_core& home = *f.home;
+  if (&home == this_worker() || f.done.load(std::memory_order_acquire)) {
+    if (&home == this_worker()) {
+      if (which == request_cancel) return cancel(f);
+      f.released = true;
+      if (f.state != fiber_state::finished) return;
+      if (f.drop) f.drop(f.frame, f);
+      return recycle(f);
+    }
+    if (which == request_cancel) return;
+  }
+  if (f.requests.fetch_or(which, std::memory_order_acq_rel) != 0) return;  // already on its way
+  f.request_mail.about = &f;
+  f.request_mail.deliver = deliver_requests;
+  // Refused: the worker has ended, and with it all its fibers, so the record is the caller's alone.
+  if (!post(home, f.request_mail)) deliver_requests(f.request_mail);
+}
+
+wait_result join(fiber& f, std::int64_t until) noexcept {
+  if (f.done.load(std::memory_order_acquire)) return wait_result::ready;
+  worker_core& home = *f.home;
+  const wait_reason why{"the end of fiber", static_cast<long>(f.id)};
+  struct seat {
+    waiter wait{waiter::reach::anyone};
+    join_node node{wait};
+    fiber& whom;
+  } mine{.whom = f};
+
+  const auto enlist = [](worker_core&, void* p) noexcept {
+    auto& s = *static_cast<seat*>(p);
+    if (s.whom.done.load(std::memory_order_relaxed)) {
+      wake(s.wait, wait_result::ready);
+      return;
+    }
+    s.node.next = s.whom.joiners;
+    s.whom.joiners = &s.node;
+  };
+  const auto withdraw = [](worker_core&, void* p) noexcept {
+    auto& s = *static_cast<seat*>(p);
+    for (join_node** at = &s.whom.joiners; *at; at = &(*at)->next) {
+      if (*at != &s.node) continue;
+      *at = s.node.next;
+      return;
+    }
+  };
+  run_at(home, enlist, &mine);
+  const wait_result how = park(mine.wait, why, until, cancel_point::yes);
+  if (how != wait_result::ready) run_at(home, withdraw, &mine);
+  return f.done.load(std::memory_order_acquire) ? wait_result::ready : how;
+}
+
+bool turn_is_due(worker_core& w) noexcept {
+  constexpr std::uint64_t slice = 100'000;  // ticks between two looks at the loop while fibers are ready
+  const std::uint64_t now = base::ticks();
+  // Look at the clock about four times a slice, however long fibers run between switches.
+  const std::uint64_t since = now - w.checked_at;
+  if (since > slice / 2) {
+    w.check_every = w.check_every > 1 ? w.check_every / 2 : 1;
+  } else if (since < slice / 8 && w.check_every < 256) {
+    w.check_every *= 2;
+  }
+  w.checked_at = now;
+  w.until_check = w.check_every;
+  return now - w.turn_began > slice || !w.in.empty() || w.signalled.load(std::memory_order_relaxed);
+}
+
+}  // namespace bide::core

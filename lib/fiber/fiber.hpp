@@ -1,0 +1,102 @@
+// A fiber's record. It stands at the top of the fiber's own stack.
+//
+// All of it belongs to its home worker, which runs it and changes it between fibers; other threads reach it through
+// the home's inbox. So nothing here is locked, and a fiber is never woken while it is being switched away.
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/slist.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+#include "lib/context/stack.hpp"
+#include "lib/context/switch.hpp"
+#include "lib/context/thread_state.hpp"
+#include "lib/context/tools.hpp"
+#include "lib/fiber/inbox.hpp"
+#include "lib/fiber/timer_heap.hpp"
+
+namespace bide::core {
+
+struct waiter;
+struct worker_core;
+struct join_node;
+
+// Who moves it, all on the home worker:
+//   fresh    -> ready     start, or the delivery of a start that another worker posted
+//   ready    -> running   the switch to it
+//   running  -> ready     yield
+//   running  -> parked    park, just before the switch away
+//   parked   -> ready     wake, or the delivery of a wake that another thread posted
+//   running  -> finished  the end of its body; whoever runs next takes the stack back
+enum class fiber_state : std::uint8_t { fresh, ready, running, parked, finished };
+
+// What a parked fiber waits for, as reports say it: "read on fd 7".
+struct wait_reason {
+  const char* what = nullptr;
+  long subject = -1;    // a descriptor, or the id of a fiber; -1: none
+  bool in_call = false;  // a kernel call waits: a signal handler ends it as ready, with `interrupted` set
+};
+
+// Where a fiber was spawned: a source line, or else an address in the caller.
+struct spawn_site {
+  const char* file = nullptr;
+  unsigned line = 0;
+  const void* caller = nullptr;
+};
+
+struct alignas(64) fiber {
+  // The switch: the first cache line.
+  context::saved ctx = nullptr;
+  boost::intrusive::slist_member_hook<> queue_hook;
+  worker_core* home = nullptr;
+  context::thread_state thread;
+  fiber_state state = fiber_state::fresh;
+  bool cancel_pending = false;   // consumed by the next wait that can be cancelled
+  bool released = false;         // the handle is gone
+  std::atomic<bool> done{false};  // written at home; any thread may read
+
+  // The wait it is in.
+  waiter* wait = nullptr;
+  std::uint8_t wait_cancel_point = 0;  // cancel_point
+  bool interrupted = false;       // a signal handler ran while it was parked: the call in progress may end with EINTR
+  bool interrupt_restarts = false;  // that handler asked for SA_RESTART
+  wait_reason reason;
+  timer expiry;
+
+  // What it runs.
+  void (*body)(void* frame) = nullptr;
+  void (*drop)(void* frame, fiber&) = nullptr;
+  void* frame = nullptr;
+  join_node* joiners = nullptr;  // in no order; each waits for `done`
+
+  // Who it is.
+  std::uint64_t id = 0;
+  const char* name_text = nullptr;  // on this stack; null: "fiber-<id>"
+  std::size_t name_length = 0;
+  spawn_site where;
+  context::stack stack;
+  context::tools::identity tool;
+  boost::intrusive::list_member_hook<> all_hook;
+
+  // Other threads' way in.
+  message mail;                       // one at a time: the start, then the wake of the current wait
+  message request_mail;               // posted by whoever finds `requests` at 0
+  std::atomic<std::uint32_t> requests{0};
+
+  std::string_view given_name() const noexcept { return {name_text, name_length}; }
+};
+
+enum : std::uint32_t { request_cancel = 1, request_release = 2 };
+
+using run_queue = boost::intrusive::slist<fiber,
+    boost::intrusive::member_hook<fiber, boost::intrusive::slist_member_hook<>, &fiber::queue_hook>,
+    boost::intrusive::cache_last<true>, boost::intrusive::constant_time_size<false>>;
+
+using fiber_list = boost::intrusive::list<fiber,
+    boost::intrusive::member_hook<fiber, boost::intrusive::list_member_hook<>, &fiber::all_hook>,
+    boost::intrusive::constant_time_size<false>>;
+
+}  // namespace bide::core

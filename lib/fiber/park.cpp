@@ -1,0 +1,118 @@
+#include "lib/fiber/park.hpp"
+
+#include <errno.h>
+
+#include "lib/base/assert.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::core {
+
+__thread worker_core* bide_this_worker = nullptr;
+
+void ring(worker_core& w) noexcept {
+  if (!w.asleep.exchange(false, std::memory_order_seq_cst)) return;
+  const std::uint64_t one = 1;
+  sys::raw(SYS_write, w.bell, &one, sizeof one);
+}
+
+bool wake(waiter& w, wait_result result) noexcept {
+  fiber* f = w.who;  // read first: a plain thread's waiter may be gone once decided
+  std::uint32_t expected = waiter::undecided;
+  if (!f) {
+    if (!w.word.compare_exchange_strong(expected, waiter::decided(result), std::memory_order_acq_rel)) return false;
+    sys::futex_wake(w.word, 1);
+    return true;
+  }
+  worker_core& home = *f->home;
+  if (&home != this_worker()) {
+    BIDE_ASSERT(w.from == waiter::reach::anyone, "a wait that only its worker may end was ended by another thread");
+    if (!w.word.compare_exchange_strong(expected, waiter::decided(result) | waiter::posted, std::memory_order_acq_rel))
+      return false;
+    f->mail.about = f;
+    f->mail.deliver = [](message& m) noexcept {
+      fiber& woken = *static_cast<fiber*>(m.about);
+      make_ready(*woken.home, woken);
+    };
+    BIDE_ASSERT(post(home, f->mail), "a fiber outlived its worker");
+    return true;
+  }
+  if (w.from == waiter::reach::home) {
+    if (w.word.load(std::memory_order_relaxed) != waiter::undecided) return false;
+    w.word.store(waiter::decided(result), std::memory_order_relaxed);
+  } else if (!w.word.compare_exchange_strong(expected, waiter::decided(result), std::memory_order_acq_rel)) {
+    return false;
+  }
+  // Not parked: it is the running fiber itself, which will see the word before it parks.
+  if (f->state == fiber_state::parked) make_ready(home, *f);
+  return true;
+}
+
+namespace {
+
+wait_result block_thread(waiter& w, std::int64_t until) noexcept {
+  while (!w.is_decided()) {
+    if (sys::futex_wait(w.word, waiter::undecided, until) != -ETIMEDOUT) continue;
+    std::uint32_t expected = waiter::undecided;
+    w.word.compare_exchange_strong(expected, waiter::decided(wait_result::expired), std::memory_order_acq_rel);
+  }
+  return w.result();
+}
+
+}  // namespace
+
+wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point point) noexcept {
+  fiber* const f = w.who;
+  if (!f) return block_thread(w, until);
+  worker_core& home = *f->home;
+  const bool cancelled = point == cancel_point::yes ? f->cancel_pending || home.closing
+                                                    : point == cancel_point::if_stuck && home.stuck;
+  if (cancelled && wake(w, wait_result::cancelled)) f->cancel_pending = false;
+  const std::uint32_t word = w.word.load(std::memory_order_acquire);
+  if (word != waiter::undecided && !(word & waiter::posted)) return w.result();
+
+  f->wait = &w;
+  f->wait_cancel_point = static_cast<std::uint8_t>(point);
+  f->reason = why;
+  f->expiry.who = &w;
+  if (until != base::never && word == waiter::undecided) home.timers.arm(f->expiry, until);
+  f->state = fiber_state::parked;
+  leave(home, *f);
+  if (f->expiry.armed()) home.timers.disarm(f->expiry);
+  f->wait = nullptr;
+  return w.result();
+}
+
+void yield(worker_core& w, fiber& me) noexcept {
+  if (w.ready.empty() && (--w.until_check != 0 || !turn_is_due(w))) return;
+  make_ready(w, me);
+  leave(w, me);
+}
+
+void cancel(fiber& f) noexcept {
+  if (f.done.load(std::memory_order_relaxed)) return;
+  const auto point = static_cast<cancel_point>(f.wait_cancel_point);
+  const bool may_end = point == cancel_point::yes || (point == cancel_point::if_stuck && f.home->stuck);
+  if (f.state == fiber_state::parked && may_end && wake(*f.wait, wait_result::cancelled)) return;
+  f.cancel_pending = true;
+}
+
+void run_at(worker_core& there, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept {
+  if (&there == this_worker()) return work(there, argument);
+  struct errand : message {
+    waiter done{waiter::reach::anyone};
+    void (*work)(worker_core&, void*) noexcept;
+    void* argument;
+    worker_core* where;
+  } e;
+  e.work = work;
+  e.argument = argument;
+  e.where = &there;
+  e.deliver = [](message& m) noexcept {
+    auto& mine = static_cast<errand&>(m);
+    mine.work(*mine.where, mine.argument);
+    wake(mine.done, wait_result::ready);
+  };
+  if (post(there, e)) park(e.done, {"another worker's answer"}, base::never, cancel_point::no);
+}
+
+}  // namespace bide::core

@@ -1,0 +1,78 @@
+// The one way to wait. Every wait is: make a waiter, enlist it where the wakers look, park, take it off where it is
+// still enlisted.
+//
+// A wait ends once. Whoever moves the waiter's word from undecided has decided how, and wakes; the rest find it decided
+// and leave. A waker of the same worker makes the fiber ready itself; any other thread posts the fiber's mail to its
+// home, and the fiber then stays parked until that is delivered, so its record is never in two lists.
+#pragma once
+
+#include <bide/wait.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+#include "lib/fiber/worker_core.hpp"
+
+namespace bide::core {
+
+struct waiter {
+  // Who may decide: only the fiber's home worker (descriptors), or any thread as well (locks).
+  enum class reach : std::uint8_t { home, anyone };
+
+  explicit waiter(reach r) noexcept : who(this_fiber()), from(who ? r : reach::anyone) {}
+  waiter(const waiter&) = delete;
+
+  static constexpr std::uint32_t undecided = 0, posted = 0x100;
+  static constexpr std::uint32_t decided(wait_result r) noexcept { return static_cast<std::uint32_t>(r) + 1; }
+
+  bool is_decided() const noexcept { return word.load(std::memory_order_acquire) != undecided; }
+  wait_result result() const noexcept {
+    return static_cast<wait_result>((word.load(std::memory_order_acquire) & 0xff) - 1);
+  }
+
+  std::atomic<std::uint32_t> word{undecided};  // any thread; also the futex that a plain thread waits on
+  fiber* const who;                            // null: a plain thread
+  const reach from;
+};
+
+// if_stuck: only when every fiber is parked and nothing is left that could wake one.
+enum class cancel_point : std::uint8_t { no, if_stuck, yes };
+
+// Ends a wait if nothing has ended it yet. Returns whether this call did. Any thread that the waiter's reach allows;
+// the waiter may be gone when this returns.
+bool wake(waiter&, wait_result) noexcept;
+
+// Waits until somebody has decided, at most until the monotonic `until`.
+//
+// On a fiber, parks it; on a plain thread, blocks it. A cancel that came before ends it at once, if it is a cancel point.
+wait_result park(waiter&, wait_reason, std::int64_t until, cancel_point) noexcept;
+
+// Makes the fiber ready again behind the others that are, and lets those run.
+void yield(worker_core&, fiber&) noexcept;
+
+// On the home worker: ends the wait the fiber is in as cancelled, or remembers it for the next.
+void cancel(fiber&) noexcept;
+
+// Runs `work` on another worker, between its fibers, and waits until it has: parks, and is no cancel point. Does
+// nothing when that worker has ended.
+void run_at(worker_core&, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept;
+
+// The end of a fiber: from its body, never returns.
+[[noreturn]] void finish(fiber&) noexcept;
+
+// Waits for a fiber to be done.
+struct join_node {
+  waiter& wait;
+  join_node* next = nullptr;
+};
+wait_result join(fiber&, std::int64_t until) noexcept;
+
+// Makes a fiber on a stack of that size, not started. Returns null when there is no stack. On a worker.
+fiber* make_fiber(worker_core&, std::size_t stack_size) noexcept;
+// Starts it on `home`, which may be another worker. `top` is where its frames may begin.
+void start(fiber&, worker_core& home, char* top) noexcept;
+
+// Asks a fiber's home for what only it may do; any thread. `request_release` is the handle's last word.
+void request(fiber&, std::uint32_t which) noexcept;
+
+}  // namespace bide::core

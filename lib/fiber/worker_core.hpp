@@ -1,0 +1,128 @@
+// The part of a worker that fibers stand on: who runs, who is ready, who may be reached, and the switch itself.
+//
+// Everything is the worker's own but the inbox, the bell and what is marked "any thread".
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "lib/base/clock.hpp"
+#include "lib/fiber/fiber.hpp"
+#include "lib/fiber/inbox.hpp"
+#include "lib/fiber/timer_heap.hpp"
+
+namespace bide::io {
+class reactor;
+}
+
+namespace bide::core {
+
+struct runtime;
+
+inline constexpr unsigned most_workers = 64;  // in the process: a bit each in fd_facts::watched_by
+
+struct worker_core {
+  // The switch.
+  fiber* current = nullptr;
+  run_queue ready;
+  std::uint32_t until_check = 64;  // switches before the next look at the time
+  std::uint32_t check_every = 64;
+  std::uint64_t checked_at = 0;    // base::ticks
+  std::uint64_t turn_began = 0;    // base::ticks
+  context::thread_state_place thread;
+  fiber loop;  // the worker's own context: it delivers, polls and sleeps
+
+  // Waiting.
+  timer_heap timers;
+  io::reactor* reactor = nullptr;
+  inbox in;
+  std::atomic<bool> asleep{false};  // any thread; the one that clears it rings
+  int bell = -1;                    // eventfd; any thread may write
+
+  // Its fibers.
+  fiber_list all;                          // from start to end, in order of their start
+  std::atomic<std::uint32_t> live{0};      // written by the worker; any thread may read, to place fibers
+  std::atomic<std::uint32_t> incoming{0};  // any thread: started here from elsewhere, not delivered yet
+  std::uint64_t next_id = 0, last_id = 0;  // a block of numbers taken from the process
+  fiber* warm[32] = {};                    // ended fibers' stacks by size (its power of two), newest first
+  std::uint32_t warm_count = 0;
+
+  core::runtime* runtime = nullptr;
+  unsigned index = 0;            // in the process, below most_workers
+  bool closing = false;          // every wait that can be cancelled is
+  bool stuck = false;            // even those for a lock
+  bool scrub = false;            // a stack never goes from one fiber to the next with its contents
+  std::atomic<bool> signalled{false};  // a signal handler has run on behalf of a fiber here; handlers may write
+};
+
+// The worker that the calling thread runs, or null on any other thread. The one function that knows; the symbol door
+// reads the same variable.
+//
+// __thread, not thread_local: no initialisation that each use would have to check.
+extern "C" __attribute__((visibility("default"), tls_model("initial-exec"))) __thread worker_core* bide_this_worker;
+inline worker_core* this_worker() noexcept { return bide_this_worker; }
+
+// The running fiber; null on a plain thread and in a worker's own context.
+inline fiber* this_fiber() noexcept {
+  worker_core* w = this_worker();
+  return w && w->current != &w->loop ? w->current : nullptr;
+}
+
+// Rings the bell if the worker sleeps. Any thread, also in a signal handler.
+void ring(worker_core&) noexcept;
+
+// Posts and rings. Returns false when the worker has ended.
+inline bool post(worker_core& w, message& m) noexcept {
+  if (!w.in.post(m)) return false;
+  if (w.asleep.load(std::memory_order_seq_cst)) ring(w);
+  return true;
+}
+
+// Makes a fiber of this worker ready.
+inline void make_ready(worker_core& w, fiber& f) noexcept {
+  f.state = fiber_state::ready;
+  w.ready.push_back(f);
+}
+
+// Takes back the stack of a finished fiber nobody holds a handle to. On the home worker, or after it has ended.
+void recycle(fiber&) noexcept;
+
+// Has the worker's loop context anything to do that can't wait any longer?
+bool turn_is_due(worker_core&) noexcept;
+
+// On arrival in `me`: completes the switch that brought us here.
+inline void arrive(fiber& me, context::arrival a) noexcept {
+  fiber& from = *static_cast<fiber*>(a.data);
+  from.ctx = a.fctx;
+  if (context::tools::present) [[unlikely]] context::tools::after_switch(me.tool, from.tool);
+  me.home->thread.load(me.thread);
+  me.state = fiber_state::running;
+  if (from.state == fiber_state::finished) [[unlikely]] {
+    if (from.released) recycle(from);
+  }
+}
+
+inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
+  w.thread.save(me.thread);
+  w.current = &next;
+  if (context::tools::present) [[unlikely]] {
+    using context::tools::leaving;
+    context::tools::before_switch(me.tool, next.tool,
+                                  me.state == fiber_state::finished ? leaving::for_ever : leaving::for_now);
+  }
+  arrive(me, context::jump(next.ctx, &me));
+}
+
+// Leaves the worker to the next ready fiber, or to its loop context when there is none or that has waited long enough.
+inline void leave(worker_core& w, fiber& me) noexcept {
+  fiber* next = &w.loop;
+  if (!w.ready.empty() && (--w.until_check != 0 || !turn_is_due(w))) [[likely]] {
+    next = &w.ready.front();
+    w.ready.pop_front();
+    // The fiber after it is touched next: its record and then its stack.
+    __builtin_prefetch(w.ready.empty() ? next : &w.ready.front());
+  }
+  switch_to(w, me, *next);
+}
+
+}  // namespace bide::core

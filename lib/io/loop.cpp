@@ -1,0 +1,103 @@
+#include "lib/io/loop.hpp"
+
+#include <errno.h>
+#include <ev.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "lib/io/libev_seam.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::io {
+namespace {
+
+static_assert(sizeof(::ev_io) <= sizeof(watcher::ev_io_storage), "watcher must have room for ev_io");
+
+::ev_io* of(watcher& w) noexcept { return reinterpret_cast<::ev_io*>(w.ev_io_storage); }
+const ::ev_io* of(const watcher& w) noexcept { return reinterpret_cast<const ::ev_io*>(w.ev_io_storage); }
+
+// Marks the thread as running libev's code for a loop.
+class inside {
+ public:
+  explicit inside(loop* l) noexcept : before_(seam::current()) { seam::current() = l; }
+  ~inside() { seam::current() = before_; }
+
+ private:
+  loop* before_;
+};
+
+}  // namespace
+
+loop*& seam::current() noexcept {
+  static constinit thread_local loop* current __attribute__((tls_model("initial-exec"))) = nullptr;
+  return current;
+}
+std::int64_t seam::until() noexcept { return current()->until_; }
+void seam::polls_with(int fd) noexcept { current()->poll_fd_ = fd; }
+void seam::refused(int fd, int error) noexcept { 
+  current()->until_ = 0;  // somebody is ready now: no sleep
+  current()->listener_->on_refused(fd, error);
+}
+
+int loop::open(listener& who, int bell) noexcept {
+  listener_ = &who;
+  return reopen(bell);
+}
+
+int loop::reopen(int bell) noexcept {
+  close();
+  const inside mark(this);
+  poll_fd_ = -1;
+  // EVFLAG_NOSIGMASK and no child or signal watchers: signals are the program's. LIBEV_FLAGS chooses the back end.
+  ev_ = ev_loop_new(EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
+  if (!ev_) return -EMFILE;
+  ev_set_userdata(ev_, this);
+  bell_ = bell;
+  ev_io_init(of(bell_watcher_), on_bell, bell, EV_READ);
+  ev_io_start(ev_, of(bell_watcher_));
+  return 0;
+}
+
+void loop::close() noexcept {
+  if (!ev_) return;
+  const inside mark(this);
+  ev_loop_destroy(ev_);
+  ev_ = nullptr;
+  poll_fd_ = -1;
+}
+
+void loop::initialise(watcher& w, int fd, readiness which) noexcept {
+  w.which = which;
+  ev_io_init(of(w), on_io, fd, which == readiness::readable ? EV_READ : EV_WRITE);
+}
+void loop::start(watcher& w) noexcept {
+  const inside mark(this);
+  ev_io_start(ev_, of(w));
+}
+void loop::stop(watcher& w) noexcept {
+  const inside mark(this);
+  ev_io_stop(ev_, of(w));
+}
+bool loop::started(const watcher& w) const noexcept { return ev_is_active(of(w)); }
+
+void loop::on_io(struct ev_loop* ev, ::ev_io* io, int) noexcept {
+  static_cast<loop*>(ev_userdata(ev))->listener_->on_ready(*reinterpret_cast<watcher*>(io));
+}
+
+void loop::on_bell(struct ev_loop*, ::ev_io* io, int) noexcept {
+  std::uint64_t rings;
+  sys::raw(SYS_read, io->fd, &rings, sizeof rings);
+}
+
+void loop::run(int flags) noexcept {
+  const inside mark(this);
+  ev_run(ev_, flags);
+}
+void loop::poll() noexcept { run(EVRUN_NOWAIT); }
+void loop::sleep(std::int64_t until) noexcept {
+  until_ = until;
+  run(EVRUN_ONCE);
+}
+
+}  // namespace bide::io

@@ -1,0 +1,70 @@
+// A worker's libev loop. loop.cpp is the only file that includes ev.h.
+//
+// libev is linked in privately with its libc calls bound to libev_seam.cpp: they go through the gate, its errno is its
+// own, its memory the arena's, and its sleep ends at the nanosecond asked for (libev's own counts in milliseconds).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct ev_loop;
+struct ev_io;
+
+namespace bide::io {
+
+enum class readiness : std::uint8_t { readable, writable };
+
+// One libev watcher, initialised once. Its first member is an ev_io, which only loop.cpp knows.
+struct watcher {
+  alignas(8) std::byte ev_io_storage[48];
+  void* owner = nullptr;  // as the listener likes
+  readiness which = readiness::readable;
+};
+
+class loop {
+ public:
+  // Who is told. Called inside poll() and sleep(), in the worker's own context.
+  struct listener {
+    virtual void on_ready(watcher&) noexcept = 0;
+    // The kernel refused to watch this descriptor: -EBADF, -ENOSPC, -ENOMEM.
+    virtual void on_refused(int fd, int error) noexcept = 0;
+
+   protected:
+    ~listener() = default;
+  };
+
+  // Returns 0 or -errno. `bell` is an eventfd that ends a sleep when written.
+  int open(listener&, int bell) noexcept;
+  void close() noexcept;
+  // The child of a fork: everything is opened anew, no watcher is started. Returns 0 or -errno.
+  int reopen(int bell) noexcept;
+
+  void initialise(watcher&, int fd, readiness) noexcept;
+  void start(watcher&) noexcept;
+  void stop(watcher&) noexcept;
+  bool started(const watcher&) const noexcept;
+
+  // Looks for events without waiting.
+  void poll() noexcept;
+  // Waits for events, the bell or the monotonic `until`. Stops watching the bell for nobody.
+  void sleep(std::int64_t until) noexcept;
+
+  // The loop's own descriptors, -1 where there is none: a program must not close them.
+  int poll_fd() const noexcept { return poll_fd_; }
+  int bell() const noexcept { return bell_; }
+
+ private:
+  friend struct seam;  // libev's side of it
+  static void on_io(struct ev_loop*, ::ev_io*, int) noexcept;
+  static void on_bell(struct ev_loop*, ::ev_io*, int) noexcept;
+  void run(int flags) noexcept;
+
+  struct ev_loop* ev_ = nullptr;
+  listener* listener_ = nullptr;
+  watcher bell_watcher_;
+  int bell_ = -1;
+  int poll_fd_ = -1;
+  std::int64_t until_ = 0;  // when the sleep in progress ends
+};
+
+}  // namespace bide::io

@@ -1,0 +1,144 @@
+#include "lib/io/offload.hpp"
+
+#include <errno.h>
+
+#include <atomic>
+
+#include "lib/base/clock.hpp"
+#include "lib/base/spin.hpp"
+#include "lib/sys/raw.hpp"
+#include "lib/sys/thread.hpp"
+
+namespace bide::io {
+namespace {
+
+constexpr std::int64_t linger = base::second;
+
+struct pool {
+  std::atomic<std::uint32_t> lock{0};
+  offload_job* first = nullptr;   // guarded by lock
+  offload_job** last = &first;    // guarded by lock
+  unsigned queued = 0;            // guarded by lock
+  unsigned idle = 0;              // guarded by lock
+  unsigned starting = 0;          // guarded by lock; counted in `threads` but maybe never to be
+  unsigned most = 0;              // guarded by lock
+  unsigned runtimes = 0;          // guarded by lock
+  std::atomic<std::uint32_t> threads{0};  // changed under lock; the futex of offload_close
+  std::atomic<std::uint32_t> work{0};     // counts what idle threads should look at: their futex
+  std::atomic<std::uint32_t> busy{0};     // jobs queued or running
+};
+constinit pool the;
+
+offload_job* take() noexcept {
+  offload_job* job = the.first;
+  if (!job) return nullptr;
+  the.first = job->next;
+  if (!the.first) the.last = &the.first;
+  --the.queued;
+  return job;
+}
+
+void serve(void*) {
+  for (;;) {
+    base::spin_lock(the.lock);
+    offload_job* job = take();
+    if (!job) {
+      ++the.idle;
+      const std::uint32_t seen = the.work.load(std::memory_order_relaxed);
+      const bool ending = the.runtimes == 0;
+      base::spin_unlock(the.lock);
+      const long woken = ending ? -ETIMEDOUT : sys::futex_wait(the.work, seen, base::after(base::now(), linger));
+      base::spin_lock(the.lock);
+      --the.idle;
+      job = take();
+      if (!job && woken == -ETIMEDOUT) {
+        the.threads.fetch_sub(1, std::memory_order_release);
+        base::spin_unlock(the.lock);
+        sys::futex_wake(the.threads, 1);
+        return;
+      }
+    }
+    base::spin_unlock(the.lock);
+    if (!job) continue;
+    job->work(job->argument);
+    the.busy.fetch_sub(1, std::memory_order_relaxed);
+    core::wake(job->done, wait_result::ready);
+  }
+}
+
+// Returns false when the job can't be done: no thread could be started, and there is no other that will take it.
+bool start_one(offload_job& job) noexcept {
+  const bool started = sys::start_thread("bide-offload", sys::signals::blocked, serve, nullptr) == 0;
+  base::spin_guard guard(the.lock);
+  --the.starting;
+  if (started) return true;
+  if (the.threads.fetch_sub(1, std::memory_order_relaxed) - 1 > the.starting) return true;
+  for (offload_job** at = &the.first; *at; at = &(*at)->next) {
+    if (*at != &job) continue;
+    *at = job.next;
+    if (!*at) the.last = at;
+    --the.queued;
+    the.busy.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  return true;  // taken by one that has ended since
+}
+
+}  // namespace
+
+int offload(void (*work)(void*), void* argument, const char* what) noexcept {
+  if (!core::this_fiber()) {
+    work(argument);
+    return 0;
+  }
+  offload_job job;
+  job.work = work;
+  job.argument = argument;
+  base::spin_lock(the.lock);
+  *the.last = &job;
+  the.last = &job.next;
+  ++the.queued;
+  the.busy.fetch_add(1, std::memory_order_relaxed);
+  const bool one_more = the.queued > the.idle && the.threads.load(std::memory_order_relaxed) < the.most;
+  if (one_more) {
+    the.threads.fetch_add(1, std::memory_order_relaxed);
+    ++the.starting;
+  }
+  the.work.fetch_add(1, std::memory_order_relaxed);
+  base::spin_unlock(the.lock);
+  sys::futex_wake(the.work, 1);
+  if (one_more && !start_one(job)) return -EAGAIN;
+  core::park(job.done, {what}, base::never, core::cancel_point::no);
+  return 0;
+}
+
+void offload_open(unsigned most) noexcept {
+  base::spin_guard guard(the.lock);
+  ++the.runtimes;
+  the.most = most;
+}
+
+void offload_close() noexcept {
+  {
+    base::spin_guard guard(the.lock);
+    if (--the.runtimes) return;
+    the.work.fetch_add(1, std::memory_order_relaxed);
+  }
+  sys::futex_wake(the.work, INT32_MAX);
+  for (std::uint32_t left; (left = the.threads.load(std::memory_order_acquire)) != 0;)
+    sys::futex_wait(the.threads, left, base::never);
+}
+
+void offload_after_fork() noexcept {
+  the.lock.store(0, std::memory_order_relaxed);
+  the.first = nullptr;
+  the.last = &the.first;
+  the.queued = the.idle = 0;
+  the.threads.store(0, std::memory_order_relaxed);
+  the.busy.store(0, std::memory_order_relaxed);
+}
+
+unsigned offload_busy() noexcept { return the.busy.load(std::memory_order_relaxed); }
+unsigned offload_threads() noexcept { return the.threads.load(std::memory_order_relaxed); }
+
+}  // namespace bide::io

@@ -1,0 +1,201 @@
+#include "lib/io/reactor.hpp"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+#include <new>
+
+#include "lib/base/arena.hpp"
+#include "lib/io/fd_table.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::io {
+namespace {
+
+constexpr std::size_t directory_bytes = ((std::size_t{1} << 31) >> 10) * sizeof(void*);
+
+constexpr int index_of(readiness r) noexcept { return static_cast<int>(r); }
+
+long outcome(const fd_wait& place, wait_result how) noexcept {
+  switch (how) {
+    case wait_result::ready: return place.error;
+    case wait_result::expired: return -ETIME;
+    case wait_result::cancelled: return -ECANCELED;
+    case wait_result::closed: return -EBADF;
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+int reactor::open(core::worker_core& worker) noexcept {
+  worker_ = &worker;
+  directory_ = static_cast<chunk**>(base::reserve(directory_bytes));
+  if (!directory_) return -ENOMEM;
+  const long bell = sys::raw(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+  bell_ = bell < 0 ? static_cast<int>(bell) : adopt_own_fd(static_cast<int>(bell));
+  const int error = bell_ < 0 ? bell_ : loop_.open(*this, bell_);
+  if (error) close();
+  return error;
+}
+
+void reactor::close() noexcept {
+  ring_.close();
+  loop_.close();
+  close_own_fd(bell_);
+  bell_ = -1;
+  while (chunk* c = newest_) {
+    newest_ = c->next;
+    sys::raw(SYS_munmap, c, sizeof(chunk));
+  }
+  if (directory_) sys::raw(SYS_munmap, directory_, directory_bytes);
+  directory_ = nullptr;
+  waiting_ = 0;
+}
+
+int reactor::reopen() noexcept {
+  close();
+  return open(*worker_);
+}
+
+fd_slot* reactor::slot_if_any(int fd) noexcept {
+  chunk* c = fd < 0 ? nullptr : directory_[fd >> chunk_shift];
+  fd_slot* s = c ? &c->slots[fd & (chunk_slots - 1)] : nullptr;
+  return s && s->used ? s : nullptr;
+}
+
+fd_slot* reactor::slot(int fd) noexcept {
+  chunk*& c = directory_[fd >> chunk_shift];
+  if (!c) {
+    c = static_cast<chunk*>(base::reserve(sizeof(chunk)));
+    if (!c) return nullptr;
+    c->next = newest_;
+    newest_ = c;
+  }
+  fd_slot& s = c->slots[fd & (chunk_slots - 1)];
+  if (!s.used) {
+    ::new (&s) fd_slot;
+    s.used = true;
+  } else if (!s.refused) {
+    return &s;
+  }
+  for (const readiness r : {readiness::readable, readiness::writable}) {
+    watcher& w = s.watchers[index_of(r)];
+    if (s.refused && loop_.started(w)) loop_.stop(w);
+    w.owner = &s;
+    // After a refusal as well: only a newly initialised watcher makes libev tell the kernel again.
+    loop_.initialise(w, fd, r);
+  }
+  s.refused = false;
+  return &s;
+}
+
+long reactor::enlist(int fd, readiness which, fd_wait& place) noexcept {
+  fd_slot* s = slot(fd);
+  if (!s) return -ENOMEM;
+  if (fd_facts* f = facts(fd)) {
+    const std::uint64_t bit = std::uint64_t{1} << worker_->index;
+    if (!(f->watched_by.load(std::memory_order_relaxed) & bit)) f->watched_by.fetch_or(bit, std::memory_order_relaxed);
+  }
+  s->waiting[index_of(which)].push_back(place);
+  watcher& w = s->watchers[index_of(which)];
+  if (!place.request && !loop_.started(w)) loop_.start(w);
+  return 0;
+}
+
+long reactor::wait(int fd, readiness which, const char* call, std::int64_t until) noexcept {
+  core::waiter w(core::waiter::reach::home);
+  fd_wait place(w);
+  if (const long error = enlist(fd, which, place)) return error;
+  const waiting_here counted(*this);
+  return outcome(place, core::park(w, {call, fd, true}, until, core::cancel_point::yes));
+}
+
+int reactor::open_ring() noexcept {
+  if (ring_.is_open()) return 0;
+  if (ring_.open() != 0) return -ENOSYS;
+  loop_.initialise(ring_watcher_, ring_.fd(), readiness::readable);
+  loop_.start(ring_watcher_);
+  return 0;
+}
+
+long reactor::request(int fd, readiness which, ring_op& op, const char* call, std::int64_t until) noexcept {
+  if (const int error = open_ring()) return error;
+  op.fd = fd;
+  core::waiter w(core::waiter::reach::home);
+  op.who = &w;
+  if (const int error = ring_.submit(op)) return error;
+  if (op.done) return op.result;
+
+  fd_wait place(w);
+  place.request = &op;
+  enlist(fd, which, place);
+  const waiting_here counted(*this);
+  const wait_result how = core::park(w, {call, fd, true}, until, core::cancel_point::yes);
+  if (op.done && (how == wait_result::ready || op.result != -ECANCELED)) return op.result;
+  // It must be over before this stack goes on: the kernel writes into it.
+  op.who = nullptr;
+  if (!op.done) ring_.cancel(op);
+  while (!op.done) {
+    core::waiter rest(core::waiter::reach::home);
+    op.who = &rest;
+    core::park(rest, {"the end of a request", fd}, base::never, core::cancel_point::no);
+  }
+  if (op.result != -ECANCELED && op.result != -EINTR) return op.result;
+  return how == wait_result::ready ? -EINTR : outcome(place, how);  // ready, and not by its end: a signal handler ran
+}
+
+void reactor::forget(int fd) noexcept {
+  fd_slot* s = slot_if_any(fd);
+  if (!s) return;
+  for (int i = 0; i < 2; ++i) {
+    if (loop_.started(s->watchers[i])) loop_.stop(s->watchers[i]);
+    while (!s->waiting[i].empty()) {
+      fd_wait& place = s->waiting[i].front();
+      s->waiting[i].pop_front();
+      core::wake(place.who, wait_result::closed);
+      // A request holds the description: end it now, or a listener would outlive its close.
+      if (place.request && !place.request->done) ring_.cancel(*place.request);
+    }
+  }
+  s->refused = false;
+}
+
+void reactor::on_ready(watcher& w) noexcept {
+  if (&w == &ring_watcher_) return;  // reaped after the events
+  auto& waiting = static_cast<fd_slot*>(w.owner)->waiting[index_of(w.which)];
+  bool anyone = false;
+  while (!waiting.empty()) {
+    fd_wait& place = waiting.front();
+    waiting.pop_front();
+    anyone = core::wake(place.who, wait_result::ready) || anyone;
+  }
+  // Nobody cares, and not because those who do have not had their turn yet.
+  if (!anyone && worker_->ready.empty()) loop_.stop(w);
+}
+
+void reactor::on_refused(int fd, int error) noexcept {
+  fd_slot* s = slot_if_any(fd);
+  if (!s) return;
+  s->refused = true;
+  for (auto& waiting : s->waiting) {
+    while (!waiting.empty()) {
+      fd_wait& place = waiting.front();
+      waiting.pop_front();
+      place.error = error;
+      core::wake(place.who, wait_result::ready);
+    }
+  }
+}
+
+void reactor::poll() noexcept {
+  loop_.poll();
+  ring_.reap();
+}
+
+void reactor::sleep(std::int64_t until) noexcept {
+  loop_.sleep(until);
+  ring_.reap();
+}
+
+}  // namespace bide::io

@@ -1,0 +1,103 @@
+// Descriptors and those who wait for them, for one worker. Worker only.
+//
+// Level-triggered and lazily re-armed. A watcher, once started, stays started when its waiters are served: a fiber that
+// comes back before the next event costs no epoll_ctl. It is stopped by an event that finds nobody waiting.
+// libev applies changes of interest at its next iteration, so a stop and a start in between cost nothing either.
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+
+#include <bide/wait.hpp>
+
+#include <cstdint>
+
+#include "lib/fiber/park.hpp"
+#include "lib/io/loop.hpp"
+#include "lib/io/ring.hpp"
+
+namespace bide::io {
+
+// Somebody's place in a descriptor's list; lives on the waiting fiber's stack.
+struct fd_wait : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+  explicit fd_wait(core::waiter& w) noexcept : who(w) {}
+  core::waiter& who;
+  ring_op* request = nullptr;  // waits for this rather than for readiness
+  int error = 0;               // why it ended, if not as its waiter says: -ENOMEM, -ENOSPC
+};
+
+using fd_wait_list = boost::intrusive::list<fd_wait, boost::intrusive::constant_time_size<false>>;
+
+struct fd_slot {
+  watcher watchers[2];      // by readiness
+  fd_wait_list waiting[2];  // by readiness
+  bool used = false;
+  bool refused = false;  // libev believes that the kernel watches it, which it does not
+};
+
+class reactor final : loop::listener {
+ public:
+  // Returns 0 or -errno with nothing left open.
+  int open(core::worker_core&) noexcept;
+  void close() noexcept;
+  // The child of a fork. Returns 0 or -errno.
+  int reopen() noexcept;
+
+  // Waits until the descriptor is ready for `which`. Returns 0 when it may be, or -ETIME, -ECANCELED, -EBADF (closed
+  // meanwhile), -ENOMEM or -ENOSPC (the kernel would not watch it).
+  long wait(int fd, readiness which, const char* call, std::int64_t until) noexcept;
+
+  // Puts a place in a descriptor's list and starts watching, for those who wait for several. Returns 0 or -ENOMEM.
+  long enlist(int fd, readiness which, fd_wait& place) noexcept;
+
+  // Has the kernel carry out a request that is `which`-like on a descriptor: accept or connect. Returns its result, or
+  // -ETIME, -ECANCELED, -EBADF as wait(), or -ENOSYS where the kernel takes no requests.
+  long request(int fd, readiness which, ring_op& op, const char* call, std::int64_t until) noexcept;
+
+  // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`.
+  void forget(int fd) noexcept;
+
+  bool anyone_waits() const noexcept { return waiting_ != 0; }
+  std::uint32_t waiting() const noexcept { return waiting_; }
+  int bell() const noexcept { return bell_; }
+
+  void poll() noexcept;
+  void sleep(std::int64_t until) noexcept;
+
+ private:
+  static constexpr int chunk_shift = 10;
+  static constexpr int chunk_slots = 1 << chunk_shift;
+  struct chunk {
+    chunk* next;  // all chunks, newest first
+    fd_slot slots[chunk_slots];
+  };
+
+  void on_ready(watcher&) noexcept override;
+  void on_refused(int fd, int error) noexcept override;
+  fd_slot* slot(int fd) noexcept;
+  fd_slot* slot_if_any(int fd) noexcept;
+  int open_ring() noexcept;
+
+  loop loop_;
+  ring ring_;
+  watcher ring_watcher_;
+  chunk** directory_ = nullptr;  // by fd >> chunk_shift; reserved, so that most of it is no memory
+  chunk* newest_ = nullptr;
+  core::worker_core* worker_ = nullptr;
+  int bell_ = -1;
+  std::uint32_t waiting_ = 0;  // fibers in wait() and request(), and those who enlisted
+
+  friend class waiting_here;
+};
+
+// Counts the fiber as waiting for descriptors, so that the worker polls.
+class waiting_here {
+ public:
+  explicit waiting_here(reactor& r) noexcept : reactor_(r) { ++reactor_.waiting_; }
+  ~waiting_here() { --reactor_.waiting_; }
+  waiting_here(const waiting_here&) = delete;
+
+ private:
+  reactor& reactor_;
+};
+
+}  // namespace bide::io

@@ -1,0 +1,67 @@
+#include "lib/sched/fork.hpp"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "lib/base/arena.hpp"
+#include "lib/base/assert.hpp"
+#include "lib/context/stack.hpp"
+#include "lib/io/fd_table.hpp"
+#include "lib/io/offload.hpp"
+#include "lib/sched/runtime.hpp"
+
+namespace bide::core {
+
+// Other threads may have held any of our locks, and are not there to let go. Their fibers' stacks stay mapped and
+// unused, as other threads' stacks do.
+void after_fork_in_child() noexcept {
+  base::arena_reset_lock();
+  context::reset_stack_lock();
+  io::offload_after_fork();
+  io::all_fds_shared();
+  auto* mine = static_cast<worker*>(this_worker());
+  abandon_other_workers(mine);
+  if (!mine) return;
+
+  fiber* me = this_fiber();
+  core::runtime& rt = *mine->runtime;
+  rt.workers[0] = mine;
+  rt.count = 1;
+  rt.threads.store(0, std::memory_order_relaxed);
+  if (rt.main != me) {
+    rt.main = nullptr;
+    // Nobody is left who would say so.
+    rt.closing.store(true, std::memory_order_relaxed);
+    rt.orphaned = true;
+  }
+  mine->ready.clear();
+  mine->timers.clear();
+  mine->all.clear();
+  mine->in.open();
+  mine->incoming = 0;
+  mine->live = 0;
+  mine->asleep = false;
+  if (me) {
+    mine->all.push_back(*me);
+    mine->live = 1;
+    me->joiners = nullptr;
+    me->requests = 0;
+    me->cancel_pending = false;
+  }
+  io::offload_open(rt.how.offload_threads);
+  BIDE_ASSERT(mine->io.reopen() == 0, "fork: the child can't make a loop of its own");
+  mine->bell = mine->io.bell();
+}
+
+void watch_forks() {
+  static const int registered =
+      pthread_atfork(nullptr, [] { io::all_fds_shared(); }, [] { after_fork_in_child(); });
+  (void)registered;
+}
+
+void leave_if_last_after_fork(const runtime& rt) {
+  // pthread_create(3): the last thread's return is exit(0).
+  if (rt.orphaned) ::exit(0);
+}
+
+}  // namespace bide::core

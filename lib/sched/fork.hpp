@@ -1,0 +1,14 @@
+// fork(2) in a process with a runtime: the child has the forking fiber and no other, and loops of its own.
+#pragma once
+
+namespace bide::core {
+
+struct runtime;
+
+// From now on fork() is followed up; pthread_atfork(3).
+void watch_forks();
+
+// In a child whose first fiber is not there, the end of the last fiber is the end of the process, as with threads.
+void leave_if_last_after_fork(const runtime&);
+
+}  // namespace bide::core

@@ -1,0 +1,224 @@
+#include "lib/sched/runtime.hpp"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <new>
+
+#include "lib/base/arena.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/base/spin.hpp"
+#include "lib/base/text.hpp"
+#include "lib/context/stack.hpp"
+#include "lib/diag/fibers.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/io/offload.hpp"
+#include "lib/sched/signals.hpp"
+#include "lib/sys/raw.hpp"
+#include "lib/sys/task_count.hpp"
+#include "lib/sys/thread.hpp"
+
+namespace bide::core {
+namespace {
+
+// Workers are never freed: a handle may outlive its runtime, and asks the worker's inbox, which then refuses.
+std::atomic<std::uint32_t> registry_lock;
+worker* made[most_workers];     // guarded by registry_lock
+bool in_use[most_workers];      // guarded by registry_lock
+
+worker* claim_worker() noexcept {
+  base::spin_guard guard(registry_lock);
+  for (unsigned i = 0; i < most_workers; ++i) {
+    if (in_use[i]) continue;
+    if (!made[i]) {
+      void* room = base::arena_allocate(sizeof(worker));
+      if (!room) return nullptr;
+      made[i] = ::new (room) worker;
+      made[i]->index = i;
+    }
+    in_use[i] = true;
+    return made[i];
+  }
+  return nullptr;
+}
+
+void give_back(worker* w) noexcept {
+  base::spin_guard guard(registry_lock);
+  in_use[w->index] = false;
+}
+
+std::atomic<unsigned> open_runtimes{0};
+
+// Every worker that runs, for reports from a signal handler or another thread.
+std::size_t list_workers(worker_core** out, std::size_t room) noexcept {
+  std::size_t count = 0;
+  for (unsigned i = 0; i < most_workers && count < room; ++i) {
+    if (in_use[i]) out[count++] = made[i];
+  }
+  return count;
+}
+
+}  // namespace
+
+worker* worker_at(unsigned index) noexcept { return in_use[index] ? made[index] : nullptr; }
+
+unsigned runtimes() noexcept { return open_runtimes.load(std::memory_order_relaxed); }
+
+void abandon_other_workers(worker* mine) noexcept {
+  registry_lock.store(0, std::memory_order_relaxed);
+  for (unsigned i = 0; i < most_workers; ++i) {
+    if (!in_use[i] || made[i] == mine) continue;
+    in_use[i] = false;
+    made[i]->in.close_unread();
+  }
+  open_runtimes.store(mine ? 1 : 0, std::memory_order_relaxed);
+}
+
+int runtime::open(const options& o) noexcept {
+  how = o;
+  diag::set_worker_list(list_workers);
+  for (count = 0; count < o.workers;) {
+    worker* w = claim_worker();
+    const int error = w ? w->open(*this) : -EAGAIN;
+    if (!error) {
+      w->scrub = o.reuse == stack_reuse::scrubbed;
+      workers[count++] = w;
+      continue;
+    }
+    if (w) give_back(w);
+    close();
+    return error;
+  }
+  io::offload_open(o.offload_threads);
+  open_runtimes.fetch_add(1, std::memory_order_relaxed);
+  opened_ = true;
+  return 0;
+}
+
+void runtime::close() noexcept {
+  if (opened_) {
+    open_runtimes.fetch_sub(1, std::memory_order_relaxed);
+    io::offload_close();
+  }
+  opened_ = false;
+  for (unsigned i = 0; i < count; ++i) {
+    workers[i]->shut();
+    give_back(workers[i]);
+  }
+  count = 0;
+}
+
+void runtime::run() noexcept {
+  set_signal_worker(workers[0]);
+  for (unsigned i = 1; i < count; ++i) {
+    threads.fetch_add(1, std::memory_order_relaxed);
+    const int error = sys::start_thread("bide-worker", sys::signals::inherited, [](void* p) {
+      auto& w = *static_cast<worker*>(p);
+      core::runtime& rt = *w.runtime;
+      diag::enter_thread();
+      w.run();
+      diag::leave_thread();
+      if (rt.threads.fetch_sub(1, std::memory_order_acq_rel) == 1) sys::futex_wake(
+          rt.threads, 1);
+    }, workers[i]);
+    if (error) {
+      // Fewer workers than asked for still run every fiber.
+      threads.fetch_sub(1, std::memory_order_relaxed);
+      base::text t;
+      (t << "bide: only " << i << " of " << count << " workers: no more threads can be started (error " << -error
+         << "); see ulimit -u\n").to_stderr();
+      for (unsigned rest = i; rest < count; ++rest) {
+        workers[rest]->shut();
+        give_back(workers[rest]);
+      }
+      count = i;
+    }
+  }
+  diag::enter_thread();
+  workers[0]->run();
+  diag::leave_thread();
+  set_signal_worker(nullptr);
+  for (std::uint32_t left; (left = threads.load(std::memory_order_acquire)) != 0;)
+    sys::futex_wait(threads, left, base::never);
+}
+
+worker_core& runtime::least_loaded(worker_core& mine) noexcept {
+  const auto load = [](const worker_core& w) {
+    return w.live.load(std::memory_order_relaxed) + w.incoming.load(std::memory_order_relaxed);
+  };
+  worker_core* best = &mine;
+  std::uint32_t least = count > 1 ? load(mine) : 0;
+  for (unsigned i = 0; i < count && count > 1; ++i) {
+    const std::uint32_t other = load(*workers[i]);
+    if (other < least) {
+      least = other;
+      best = workers[i];
+    }
+  }
+  return *best;
+}
+
+void runtime::tell_all(void (*what)(worker_core&, void*) noexcept) noexcept {
+  for (unsigned i = 0; i < count; ++i) run_at(*workers[i], what, nullptr);
+}
+
+void runtime::begin_closing() noexcept {
+  closing.store(true, std::memory_order_seq_cst);
+  tell_all([](worker_core& w, void*) noexcept {
+    w.closing = true;
+    static_cast<worker&>(w).cancel_all();
+  });
+}
+
+bool runtime::all_quiet(std::uint32_t& live) noexcept {
+  std::uint32_t wakes[2] = {0, 0};
+  for (int round = 0; round < 2; ++round) {
+    live = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      const worker& w = *workers[i];
+      wakes[round] += w.wakes.load(std::memory_order_seq_cst);
+      if (!w.hopeless.load(std::memory_order_seq_cst) || !w.in.empty() || w.incoming.load(std::memory_order_seq_cst))
+        return false;
+      live += w.live.load(std::memory_order_relaxed);
+    }
+  }
+  // A worker that woke up in between has counted it before it took anything from its inbox.
+  return wakes[0] == wakes[1];
+}
+
+bool runtime::ended() noexcept {
+  std::uint32_t live = 0;
+  if (!closing.load(std::memory_order_seq_cst) || !all_quiet(live) || live != 0) return false;
+  stopping.store(true, std::memory_order_release);
+  for (unsigned i = 0; i < count; ++i) ring(*workers[i]);
+  return true;
+}
+
+void runtime::judge() noexcept {
+  std::uint32_t live = 0;
+  if (!all_quiet(live) || live == 0 || io::offload_busy() != 0) return;
+  const unsigned ours = threads.load(std::memory_order_relaxed) + 1 + io::offload_threads();
+  if (sys::count_tasks() != ours) {
+    // Other threads may still wake somebody. Ask less and less often.
+    patience_.store(std::min<std::int64_t>(patience() * 2, 10 * base::second), std::memory_order_relaxed);
+    return;
+  }
+  const bool again = stuck.exchange(true);
+  base::text t;
+  (t << "bide: every fiber is parked and nothing is left that could wake one; " << (again ? "still " : "")
+     << "waiting:\n").to_stderr();
+  diag::list_fibers(2);
+  closing.store(true, std::memory_order_seq_cst);
+  for (unsigned i = 0; i < count; ++i) {
+    worker& w = *workers[i];
+    w.stuck_news.about = &w;
+    w.stuck_news.deliver = [](message& m) noexcept {
+      auto& told = *static_cast<worker*>(m.about);
+      told.closing = told.stuck = true;
+      told.cancel_all();
+    };
+    post(w, w.stuck_news);
+  }
+}
+
+}  // namespace bide::core

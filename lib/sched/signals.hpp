@@ -1,0 +1,18 @@
+// Signal handlers and parked fibers: a handler runs on the kernel thread it hits; the first fiber, which is what the
+// main thread would have been, sees its call in progress interrupted.
+#pragma once
+
+#include "lib/fiber/worker_core.hpp"
+
+namespace bide::core {
+
+// In a signal handler, on any thread: says that a handler ran, with or without SA_RESTART.
+void note_signal(bool restarts) noexcept;
+
+// The worker of the first fiber of the process's first runtime, or null.
+void set_signal_worker(worker_core*) noexcept;
+
+// On that worker, between fibers.
+void deliver_signals(worker_core&) noexcept;
+
+}  // namespace bide::core

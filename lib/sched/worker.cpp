@@ -1,0 +1,107 @@
+#include "lib/sched/worker.hpp"
+
+#include "lib/base/clock.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sched/signals.hpp"
+
+namespace bide::core {
+
+int worker::open(core::runtime& rt) noexcept {
+  runtime = &rt;
+  reactor = &io;
+  closing = stuck = false;
+  ready.clear();
+  all.clear();
+  live = incoming = 0;
+  warm_count = 0;
+  signalled = false;
+  hopeless = false;
+  if (!timers.open()) return -ENOMEM;
+  if (const int error = io.open(*this)) {
+    timers.close();
+    return error;
+  }
+  bell = io.bell();
+  in.open();
+  return 0;
+}
+
+void worker::shut() noexcept {
+  in.close();
+  for (fiber*& list : warm) {
+    while (fiber* f = list) {
+      list = static_cast<fiber*>(f->frame);
+      context::give_stack(f->stack);
+    }
+  }
+  warm_count = 0;
+  io.close();
+  timers.close();
+}
+
+// A turn: what others sent, what time it is, the fibers that are ready, then the loop.
+void worker::run() noexcept {
+  bide_this_worker = this;
+  thread.find();
+  context::tools::context_is_thread(loop.tool);
+  loop.home = this;
+  loop.state = fiber_state::running;
+  current = &loop;
+  while (look_around()) {
+    if (ready.empty()) {
+      rest();
+      continue;
+    }
+    turn_began = checked_at = base::ticks();
+    until_check = check_every;
+    fiber& first = ready.front();
+    ready.pop_front();
+    switch_to(*this, loop, first);
+    // Back because nobody is ready, or because the slice is over and others may have become so.
+    if (!ready.empty() && io.anyone_waits()) io.poll();
+  }
+  bide_this_worker = nullptr;
+}
+
+bool worker::look_around() noexcept {
+  in.deliver_all();
+  if (signalled.load(std::memory_order_relaxed)) [[unlikely]] deliver_signals(*this);
+  if (!timers.empty()) {
+    const std::int64_t now = base::now();
+    while (timer* t = timers.pop(now)) wake(*t->who, wait_result::expired);
+  }
+  return !runtime->stopping.load(std::memory_order_acquire);
+}
+
+void worker::rest() noexcept {
+  // seq_cst, both: a poster that doesn't see us asleep has posted before we look.
+  asleep.store(true, std::memory_order_seq_cst);
+  if (in.empty() && !signalled.load(std::memory_order_seq_cst)) {
+    if (!timers.empty() || io.anyone_waits()) {
+      io.sleep(timers.next());
+    } else {
+      rest_without_hope();
+    }
+  }
+  asleep.store(false, std::memory_order_seq_cst);
+}
+
+// Only another thread can wake anybody here: unless there is none who would.
+void worker::rest_without_hope() noexcept {
+  hopeless.store(true, std::memory_order_seq_cst);
+  if (!runtime->ended()) {
+    const std::int64_t until = base::after(base::now(), runtime->patience());
+    io.sleep(until);
+    if (base::now() >= until && in.empty()) runtime->judge();
+  }
+  hopeless.store(false, std::memory_order_seq_cst);
+  wakes.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void worker::cancel_all() noexcept {
+  // A cancelled fiber only becomes ready here, so the list doesn't change under us.
+  for (fiber& f : all) cancel(f);
+}
+
+}  // namespace bide::core

@@ -1,0 +1,36 @@
+// A worker: a kernel thread with a run queue and a loop. Its turn is in one function, run().
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "lib/fiber/worker_core.hpp"
+#include "lib/io/reactor.hpp"
+
+namespace bide::core {
+
+struct worker : worker_core {
+  // Makes ready to run: descriptors and memory. Returns 0 or -errno with nothing left open.
+  int open(core::runtime&) noexcept;
+  // On its own thread: runs fibers until the runtime stops it.
+  void run() noexcept;
+  // After run().
+  void shut() noexcept;
+
+  // Cancels every fiber here. Worker only.
+  void cancel_all() noexcept;
+
+  io::reactor io;
+
+  // Whether it sleeps with nothing of its own that could wake it: no timer, no descriptor.
+  std::atomic<bool> hopeless{false};
+  std::atomic<std::uint32_t> wakes{0};  // times it has stopped being hopeless; before it delivers
+  message stuck_news;                   // from whoever found out that everybody waits for nothing
+
+ private:
+  bool look_around() noexcept;
+  void rest() noexcept;
+  void rest_without_hope() noexcept;
+};
+
+}  // namespace bide::core

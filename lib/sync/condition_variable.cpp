@@ -1,0 +1,36 @@
+#include <bide/condition_variable.hpp>
+
+#include "lib/sync/wait_list.hpp"
+
+namespace bide {
+
+wait_result condition_variable::wait_erased(void* lock, void (*unlock)(void*), void (*relock)(void*), deadline until) {
+  core::waiter w(core::waiter::reach::anyone);
+  core::wait_node n(w);
+  {
+    const base::spin_guard guard(waiters_.lock);
+    sync::push_back(waiters_, n);
+  }
+  // Enlisted before the lock is let go: a notify that follows finds us.
+  unlock(lock);
+  const wait_result how = core::park(w, {"a condition variable"}, until.ns(), core::cancel_point::yes);
+  if (how != wait_result::ready) {
+    const base::spin_guard guard(waiters_.lock);
+    if (n.on) sync::take_off(waiters_, n);
+  }
+  relock(lock);
+  return how;
+}
+
+void condition_variable::notify_one() noexcept {
+  const base::spin_guard guard(waiters_.lock);
+  sync::wake_first(waiters_);
+}
+
+void condition_variable::notify_all() noexcept {
+  const base::spin_guard guard(waiters_.lock);
+  while (sync::wake_first(waiters_)) {
+  }
+}
+
+}  // namespace bide

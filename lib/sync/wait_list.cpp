@@ -1,0 +1,40 @@
+#include "lib/sync/wait_list.hpp"
+
+namespace bide::sync {
+
+void push_back(wait_list& l, wait_node& n) noexcept {
+  n.on = true;
+  n.next = nullptr;
+  n.previous = l.tail;
+  (l.tail ? l.tail->next : l.head) = &n;
+  l.tail = &n;
+}
+
+void take_off(wait_list& l, wait_node& n) noexcept {
+  n.on = false;
+  (n.previous ? n.previous->next : l.head) = n.next;
+  (n.next ? n.next->previous : l.tail) = n.previous;
+}
+
+bool wake_first(wait_list& l) noexcept {
+  while (wait_node* n = l.head) {
+    take_off(l, *n);
+    if (core::wake(n->who, wait_result::ready)) return true;
+  }
+  return false;
+}
+
+wait_result park_on(wait_list& l, core::wait_reason why, std::int64_t until, core::cancel_point point) noexcept {
+  core::waiter w(core::waiter::reach::anyone);
+  wait_node n(w);
+  push_back(l, n);
+  base::spin_unlock(l.lock);
+  const wait_result how = core::park(w, why, until, point);
+  if (how != wait_result::ready) {
+    base::spin_guard guard(l.lock);
+    if (n.on) take_off(l, n);
+  }
+  return how;
+}
+
+}  // namespace bide::sync

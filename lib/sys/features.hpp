@@ -1,0 +1,17 @@
+// What this kernel has, asked once.
+#pragma once
+
+namespace bide::sys {
+
+// True until the environment's BIDE_DISABLE (names separated by commas) turns it off or the kernel refuses it once.
+struct feature_set {
+  bool guard_install;  // "guard_install": MADV_GUARD_INSTALL, Linux 6.13
+  bool rwf_nowait;     // "rwf_nowait": preadv2 and pwritev2 with RWF_NOWAIT on pipes and kin, Linux 5.12 and later
+  bool io_uring;       // "io_uring": connect and accept as requests, Linux 5.5
+  bool epoll_pwait2;   // "epoll_pwait2": sleeps to the nanosecond, Linux 5.11
+  bool close_range;    // "close_range": Linux 5.9
+};
+
+feature_set& features() noexcept;
+
+}  // namespace bide::sys

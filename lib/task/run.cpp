@@ -1,0 +1,82 @@
+#include <bide/run.hpp>
+
+#include <errno.h>
+
+#include <memory>
+#include <string>
+
+#include "lib/context/stack.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/fork.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sys/raw.hpp"
+#include "lib/task/error.hpp"
+
+namespace bide::detail {
+namespace {
+
+using task_layer::fail;
+
+void check(const options& o) {
+  if (o.workers < 1 || o.workers > core::most_workers)
+    fail(EINVAL, "options::workers is " + std::to_string(o.workers) + "; it must be 1 to " +
+                     std::to_string(core::most_workers));
+  if (!context::round_stack_size(o.stack_size))
+    fail(EINVAL, "options::stack_size is " + std::to_string(o.stack_size) + " bytes; it must be 16 KiB to 1 GiB");
+  if (o.offload_threads < 1 || o.offload_threads > 4096)
+    fail(EINVAL, "options::offload_threads is " + std::to_string(o.offload_threads) + "; it must be 1 to 4096");
+}
+
+struct first_frame {
+  void (*body)(void*);
+  void* argument;
+};
+
+}  // namespace
+
+bool on_fiber() noexcept { return core::this_fiber() != nullptr; }
+
+void run_runtime(const options& how, void (*body)(void*), void* argument) {
+  check(how);
+  if (core::this_worker())
+    fail(EPERM, "run() was called on a worker outside any fiber, in a signal handler or a destructor of the runtime's");
+  core::watch_forks();
+  options rounded = how;
+  rounded.stack_size = context::round_stack_size(how.stack_size);
+
+  const auto rt = std::make_unique<core::runtime>();
+  if (const int error = rt->open(rounded)) {
+    const char* hint = error == -EMFILE || error == -ENFILE ? "no descriptors are left for the loop; see ulimit -n"
+                       : error == -EAGAIN                   ? "64 workers are running in this process already"
+                                                            : "no memory or address space is left";
+    fail(-error, std::string("run() can't make a worker: ") + hint);
+  }
+  first_frame first{body, argument};
+  core::worker& home = *rt->workers[0];
+  core::fiber* main = core::make_fiber(home, rounded.stack_size);
+  if (!main) {
+    rt->close();
+    fail(ENOMEM, "run() can't get a stack of " + std::to_string(rounded.stack_size) + " bytes for the first fiber");
+  }
+  main->name_text = "main";
+  main->name_length = 4;
+  main->released = true;
+  main->frame = &first;
+  main->body = [](void* p) {
+    auto& f = *static_cast<first_frame*>(p);
+    f.body(f.argument);
+    core::runtime& mine = *core::this_worker()->runtime;
+    mine.main = nullptr;
+    mine.begin_closing();
+  };
+  rt->main = main;
+  // The thread isn't a worker yet, so the start is posted and delivered first of all.
+  core::start(*main, home, reinterpret_cast<char*>(main));
+  rt->run();
+  rt->close();
+  core::leave_if_last_after_fork(*rt);
+  if (rt->stuck.load())
+    fail(EDEADLK, "every fiber was parked and nothing was left that could wake one; they were cancelled");
+}
+
+}  // namespace bide::detail

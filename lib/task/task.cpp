@@ -1,0 +1,105 @@
+#include <bide/task.hpp>
+
+#include <errno.h>
+
+#include <cstring>
+#include <string>
+
+#include "lib/base/text.hpp"
+#include "lib/context/stack.hpp"
+#include "lib/diag/fibers.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/task/error.hpp"
+
+namespace bide::detail {
+namespace {
+
+using core::fiber;
+using task_layer::fail;
+
+char* align_down(char* p, std::size_t align) noexcept {
+  return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(p) & ~(align - 1));
+}
+
+}  // namespace
+
+// The top of a new stack, downwards: the record, the name, the frame with callable and result, the first call.
+fiber* prepare_fiber(const spawn_options& how, const void* caller, std::size_t size, std::size_t align, void** room) {
+  core::worker_core* w = core::this_worker();
+  if (!w || w->current == &w->loop)
+    fail(EPERM, "spawn() outside a runtime: call it in a fiber, inside bide::run()");
+  const std::size_t bytes = how.stack_size ? context::round_stack_size(how.stack_size) : w->runtime->how.stack_size;
+  if (!bytes)
+    fail(EINVAL, "spawn_options::stack_size is " + std::to_string(how.stack_size) +
+                     " bytes; it must be 16 KiB to 1 GiB");
+  if (size + align + how.name.size() > bytes / 4)
+    fail(EINVAL, "spawn() with " + std::to_string(size + how.name.size()) + " bytes of callable, result and name on a "
+                     "stack of " + std::to_string(bytes) + ": hold them by pointer or give it a larger stack");
+  if (w->live.load(std::memory_order_relaxed) >= core::timer_heap::most)
+    fail(ENOMEM, "spawn(): a worker holds 4,194,304 fibers at most");
+  fiber* f = core::make_fiber(*w, bytes);
+  if (!f)
+    fail(ENOMEM, "spawn() can't get a stack of " + std::to_string(bytes) +
+                     " bytes; see ulimit -v, vm.overcommit_memory and vm.max_map_count");
+  f->where = {how.where.file_name(), how.where.line(), nullptr};
+  if (caller) f->where = {nullptr, 0, caller};
+  char* top = reinterpret_cast<char*>(f);
+  if (!how.name.empty()) {
+    top -= how.name.size();
+    std::memcpy(top, how.name.data(), how.name.size());
+    f->name_text = top;
+    f->name_length = how.name.size();
+  }
+  f->frame = align_down(top - size, align);
+  f->home = w;
+  *room = f->frame;
+  return f;
+}
+
+void abandon_fiber(fiber* f) noexcept { core::recycle(*f); }
+
+void start_fiber(fiber* f, frame* placed) noexcept {
+  core::worker_core& mine = *core::this_worker();
+  char* top = align_down(static_cast<char*>(f->frame), 64);
+  f->frame = placed;
+  f->body = [](void* p) { static_cast<frame*>(p)->run(*static_cast<frame*>(p)); };
+  f->drop = [](void* p, fiber& who) { static_cast<frame*>(p)->drop(*static_cast<frame*>(p), who); };
+  core::start(*f, mine.runtime->least_loaded(mine), top);
+}
+
+void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }
+void cancel_fiber(fiber* f) noexcept { core::request(*f, core::request_cancel); }
+
+wait_result join_fiber(fiber* f, deadline until) {
+  if (f == core::this_fiber()) fail(EDEADLK, "fiber " + fiber_name(f) + " waits for its own end");
+  return core::join(*f, until.ns());
+}
+
+bool fiber_done(const fiber* f) noexcept { return f->done.load(std::memory_order_acquire); }
+std::uint64_t fiber_id(const fiber* f) noexcept { return f->id; }
+
+std::string fiber_name(const fiber* f) {
+  return f->name_length ? std::string(f->given_name()) : "fiber-" + std::to_string(f->id);
+}
+
+void report_uncollected(const fiber& who, std::exception_ptr error) noexcept {
+  base::text t;
+  t << "bide: nobody collected what ";
+  diag::describe(t, who);
+  t << " threw: ";
+  try {
+    std::rethrow_exception(std::move(error));
+  } catch (const std::exception& e) {
+    t << e.what();
+  } catch (...) {
+    t << "an exception that is no std::exception";
+  }
+  (t << '\n').to_stderr();
+}
+
+void throw_no_result(const fiber* f, const char* what) {
+  fail(EINVAL, f ? "task of " + fiber_name(f) + ": " + what : std::string("task: ") + what);
+}
+
+}  // namespace bide::detail

@@ -1,0 +1,99 @@
+"""The figures: what is measured against what, the line each must keep and what it should reach.
+
+A figure is a sample, or the ratio of two samples of the same round. Sample names are "<subject>:<figure>" as the
+probes print them; F is one bare jump_fcontext, "floor:jump".
+"""
+
+from dataclasses import dataclass
+
+F = "floor:jump"
+BOOST = "boost"
+KIB = 1024
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Figure:
+    row: int
+    what: str
+    sample: str
+    against: str | None = None  # the value is sample / against
+    unit: str = ""
+    must: float | None = None  # the line; None where the row draws none
+    reach: float | None = None  # what we are after
+    exact: bool = False  # must and reach are met by equality, not by staying below
+    at_least: bool = False  # ... by staying above
+    scale: float = 1.0  # the printed value is multiplied by this
+
+    def keeps(self, value: float, line: float) -> bool:
+        if self.exact:
+            return abs(value - line) < 0.01
+        return value >= line if self.at_least else value <= line
+
+
+FIGURES = [
+    # Switching: how close to the bare jump, how far from Boost.Fiber and POSIX threads.
+    Figure(1, "yield, 2 fibers", "bide:yield-2", F, "F", must=1.6, reach=1.25),
+    Figure(1, "  of Boost.Fiber's", "bide:yield-2", "boost:yield-2", must=1 / 6),
+    Figure(2, "yield, 1,000 fibers in a ring", "bide:yield-1000", F, "F", must=2.0, reach=1.5),
+    Figure(2, "  of a ring of bare jumps", "bide:yield-1000", "floor:jump-1000"),
+    Figure(2, "  of Boost.Fiber's", "bide:yield-1000", "boost:yield-1000"),
+    Figure(3, "spawn + join, pooled stack", "bide:spawn-join", F, "F", must=8, reach=5.5),
+    Figure(3, "  of Boost.Fiber's, pooled stack", "bide:spawn-join", "boost:spawn-join", must=1 / 6),
+    Figure(3, "  of Boost.Fiber's, default stack", "bide:spawn-join", "boost-default:spawn-join"),
+    Figure(3, "  of a pthread's", "bide:spawn-join", "pthread:spawn-join", must=1 / 250),
+    # Memory of parked fibers.
+    Figure(4, "parked, guarded, of 100,000: resident", "bide:parked-resident", unit="KiB", must=4.3, reach=4.1,
+           scale=1 / KIB),
+    Figure(4, "  page tables", "bide:parked-page-tables", unit="B", must=160),
+    Figure(4, "  share with a guard", "bide:parked-guarded", must=1, exact=True),
+    Figure(4, "  resident, of a bare touched stack", "bide:parked-resident", "floor:parked-resident"),
+    Figure(4, "  resident, of Boost.Fiber's", "bide:parked-resident", "boost:parked-resident"),
+    Figure(5, "1,000,000 parked, 64 KiB: fibers", "bide:million-64-count", must=1e6, at_least=True),
+    Figure(5, "  resident, whole process", "bide:million-64-total", unit="GiB", must=4.4, scale=1 / GIB),
+    Figure(5, "  memory maps", "bide:million-64-maps", must=200),
+    Figure(5, "  share with a guard", "bide:million-64-guarded", must=1, exact=True),
+    Figure(5, "1,000,000 parked, 256 KiB: fibers", "bide:million-256-count", reach=1e6, at_least=True),
+    Figure(5, "  resident, whole process", "bide:million-256-total", unit="GiB", reach=4.4, scale=1 / GIB),
+    Figure(5, "  memory maps", "bide:million-256-maps", reach=200),
+    Figure(5, "  share with a guard", "bide:million-256-guarded", reach=1, exact=True),
+    Figure(5, "Boost.Fiber's guarded 64 KiB stacks", "boost:guarded-count"),
+    # Locks, of pthread_mutex's in a process that has had a second thread.
+    Figure(6, "uncontended local_mutex / pthread", "bide:lock-local", "pthread:lock", must=0.5),
+    Figure(6, "uncontended mutex / pthread", "bide:lock", "pthread:lock", must=1.25, reach=0.8),
+    Figure(6, "  of Boost.Fiber's", "bide:lock", "boost:lock"),
+    # Kernel calls.
+    Figure(8, "kernel calls of an echo that waits", "bide:calls", must=3, exact=True),
+    Figure(8, "  epoll_ctl among them", "bide:calls-epoll_ctl", must=0, exact=True),
+    Figure(8, "  with a read timeout", "bide-timeout:calls", must=3, exact=True),
+    Figure(8, "  epoll_ctl among them", "bide-timeout:calls-epoll_ctl", must=0, exact=True),
+    Figure(8, "  of a bare epoll loop's", "bide:calls", "epoll:calls"),
+    Figure(8, "  a request of a batch of 100 / epoll loop", "bide:batch-calls", "epoll:batch-calls", reach=1.02),
+    Figure(9, "kernel calls of a ready read or write", "bide:ready-calls", must=1, exact=True),
+    Figure(9, "ready read from a socket, on top of raw", "bide:socket-read", unit="ns", must=25, reach=10),
+    Figure(9, "ready write to a socket", "bide:socket-write", unit="ns", must=25, reach=10),
+    Figure(9, "ready read from a pipe", "bide:pipe-read", unit="ns", must=25, reach=10),
+    Figure(9, "ready write to a pipe", "bide:pipe-write", unit="ns", must=25, reach=10),
+    Figure(9, "ready after a short read: a socket", "bide:socket-short-read", unit="ns"),
+    Figure(9, "ready after a short read: a pipe", "bide:pipe-short-read", unit="ns"),
+    Figure(10, "read outside any fiber, on top of raw", "bide:outside-read", unit="ns", must=3, reach=1.5),
+    Figure(10, "write outside any fiber", "bide:outside-write", unit="ns", must=3, reach=1.5),
+    Figure(10, "read, a runtime on another thread", "bide:beside-read", unit="ns", must=3, reach=1.5),
+    Figure(10, "write, a runtime on another thread", "bide:beside-write", unit="ns", must=3, reach=1.5),
+    Figure(10, "libc's own read", "libc:outside-read", unit="ns"),
+    # Server CPU a request, of a bare level-triggered epoll loop's.
+    Figure(11, "echo CPU, 100 connections / epoll loop", "bide:echo-100", "epoll:echo-100", must=1.15, reach=1.05),
+    Figure(11, "  of libev callbacks", "bide:echo-100", "libev:echo-100"),
+    Figure(11, "  of a thread per connection", "bide:echo-100", "threads:echo-100"),
+    Figure(11, "echo CPU, 1,000 connections / epoll loop", "bide:echo-1000", "epoll:echo-1000"),
+    Figure(11, "  of a thread per connection", "bide:echo-1000", "threads:echo-1000"),
+    Figure(11, "echo CPU, 10,000 connections / epoll loop", "bide:echo-10000", "epoll:echo-10000", must=1.15, reach=1.05),
+    Figure(11, "  of libev callbacks", "bide:echo-10000", "libev:echo-10000"),
+    # Timers.
+    Figure(14, "a wait's deadline, 100,000 live timers", "bide:timeout", unit="ns", must=30, reach=15),
+    Figure(14, "  as the earliest of them", "bide:timeout-earliest", unit="ns"),
+    Figure(14, "  of a bare ev_timer's", "bide:timeout", "libev:timeout"),
+    Figure(14, "  of Boost.Fiber's", "bide:timeout", "boost:timeout"),
+]
+
+ROWS = sorted({figure.row for figure in FIGURES})
