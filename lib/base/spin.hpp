@@ -23,6 +23,11 @@ inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
 }
 inline void spin_unlock(std::atomic<std::uint32_t>& word) noexcept { word.store(0, std::memory_order_release); }
 
+// Waits until the holder of this moment has let go.
+inline void spin_pass(const std::atomic<std::uint32_t>& word) noexcept {
+  while (word.load(std::memory_order_acquire) != 0) __builtin_ia32_pause();
+}
+
 class spin_guard {
  public:
   explicit spin_guard(std::atomic<std::uint32_t>& word) noexcept : word_(word) { spin_lock(word_); }

@@ -25,6 +25,8 @@ namespace bide::context::tools {
 
 bool present = &__sanitizer_start_switch_fiber || &__tsan_switch_to_fiber;
 
+unsigned own_threads() noexcept { return __tsan_create_fiber ? 1 : 0; }
+
 void stack_made([[maybe_unused]] const void* low, [[maybe_unused]] const void* high) noexcept {
   if (RUNNING_ON_VALGRIND) (void)VALGRIND_STACK_REGISTER(low, high);
 }

@@ -19,6 +19,9 @@ struct identity {
 // Whether a tool is there that wants to know. Set before any stack is made.
 extern bool present;
 
+// Kernel threads that the tools run for themselves.
+unsigned own_threads() noexcept;
+
 // A stack was carved: Valgrind wants to know its bounds.
 void stack_made(const void* low, const void* high) noexcept;
 

@@ -140,31 +140,38 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
   if (f.done.load(std::memory_order_acquire)) return wait_result::ready;
   worker_core& home = *f.home;
   const wait_reason why{"the end of fiber", static_cast<long>(f.id)};
-  struct seat {
+  struct seat : message {
     waiter wait{waiter::reach::anyone};
     join_node node{wait};
-    fiber& whom;
-  } mine{.whom = f};
+    fiber* whom = nullptr;
+  } mine;
+  mine.whom = &f;
 
-  const auto enlist = [](worker_core&, void* p) noexcept {
-    auto& s = *static_cast<seat*>(p);
-    if (s.whom.done.load(std::memory_order_relaxed)) {
+  mine.deliver = [](message& m) noexcept {
+    auto& s = static_cast<seat&>(m);
+    if (s.whom->done.load(std::memory_order_relaxed)) {
       wake(s.wait, wait_result::ready);
       return;
     }
-    s.node.next = s.whom.joiners;
-    s.whom.joiners = &s.node;
+    s.node.next = s.whom->joiners;
+    s.whom->joiners = &s.node;
   };
   const auto withdraw = [](worker_core&, void* p) noexcept {
     auto& s = *static_cast<seat*>(p);
-    for (join_node** at = &s.whom.joiners; *at; at = &(*at)->next) {
+    for (join_node** at = &s.whom->joiners; *at; at = &(*at)->next) {
       if (*at != &s.node) continue;
       *at = s.node.next;
       return;
     }
   };
-  run_at(home, enlist, &mine);
+  // No answer is waited for: a fiber has one mail, so it must not be in reach of two wakers.
+  if (&home == this_worker()) {
+    mine.deliver(mine);
+  } else if (!post(home, mine)) {
+    return wait_result::ready;  // the worker has ended, so all its fibers have
+  }
   const wait_result how = park(mine.wait, why, until, cancel_point::yes);
+  // Delivered after the seat itself, which stands on this stack.
   if (how != wait_result::ready) run_at(home, withdraw, &mine);
   return f.done.load(std::memory_order_acquire) ? wait_result::ready : how;
 }

@@ -83,9 +83,14 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
 }
 
 void yield(worker_core& w, fiber& me) noexcept {
-  if (w.ready.empty() && (--w.until_check != 0 || !turn_is_due(w))) return;
+  if (!w.ready.empty()) {
+    make_ready(w, me);
+    return leave(w, me);
+  }
+  // Alone, and so never its own successor: back at once, or by way of the loop.
+  if (--w.until_check != 0 || !turn_is_due(w)) return;
   make_ready(w, me);
-  leave(w, me);
+  switch_to(w, me, w.loop);
 }
 
 void cancel(fiber& f) noexcept {

@@ -197,7 +197,7 @@ bool runtime::ended() noexcept {
 void runtime::judge() noexcept {
   std::uint32_t live = 0;
   if (!all_quiet(live) || live == 0 || io::offload_busy() != 0) return;
-  const unsigned ours = threads.load(std::memory_order_relaxed) + 1 + io::offload_threads();
+  const unsigned ours = threads.load(std::memory_order_relaxed) + 1 + io::offload_threads() + context::tools::own_threads();
   if (sys::count_tasks() != ours) {
     // Other threads may still wake somebody. Ask less and less often.
     patience_.store(std::min<std::int64_t>(patience() * 2, 10 * base::second), std::memory_order_relaxed);

@@ -14,10 +14,7 @@ wait_result condition_variable::wait_erased(void* lock, void (*unlock)(void*), v
   // Enlisted before the lock is let go: a notify that follows finds us.
   unlock(lock);
   const wait_result how = core::park(w, {"a condition variable"}, until.ns(), core::cancel_point::yes);
-  if (how != wait_result::ready) {
-    const base::spin_guard guard(waiters_.lock);
-    if (n.on) sync::take_off(waiters_, n);
-  }
+  sync::leave(waiters_, n, how);
   relock(lock);
   return how;
 }

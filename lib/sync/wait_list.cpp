@@ -24,16 +24,19 @@ bool wake_first(wait_list& l) noexcept {
   return false;
 }
 
+void leave(wait_list& l, wait_node& n, wait_result how) noexcept {
+  if (how == wait_result::ready) return base::spin_pass(l.lock);
+  base::spin_guard guard(l.lock);
+  if (n.on) take_off(l, n);
+}
+
 wait_result park_on(wait_list& l, core::wait_reason why, std::int64_t until, core::cancel_point point) noexcept {
   core::waiter w(core::waiter::reach::anyone);
   wait_node n(w);
   push_back(l, n);
   base::spin_unlock(l.lock);
   const wait_result how = core::park(w, why, until, point);
-  if (how != wait_result::ready) {
-    base::spin_guard guard(l.lock);
-    if (n.on) take_off(l, n);
-  }
+  leave(l, n, how);
   return how;
 }
 

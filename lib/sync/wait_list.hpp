@@ -33,6 +33,10 @@ void take_off(wait_list&, wait_node&) noexcept;
 // Wakes the longest waiter whose wait has not ended otherwise. Returns whether there was one. The lock must be held.
 bool wake_first(wait_list&) noexcept;
 
+// After a wait: takes the node off if it is still on. After one that was served, waits until the waker has let the lock
+// go, so that the served one may destroy what the list is part of.
+void leave(wait_list&, wait_node&, wait_result how) noexcept;
+
 // Parks until woken through the list, which the caller has locked and checked; unlocks it. On any other end than ready
 // the node is off the list again; a node that a waker took off in the same moment counts as ready.
 wait_result park_on(wait_list&, core::wait_reason, std::int64_t until, core::cancel_point) noexcept;

@@ -133,8 +133,8 @@ void tell_reader(const lines& noted) {
 void compare_with(const lines& wanted, const script& tell) {
   for (const unsigned workers : {1u, 2u}) {
     const ending fibers = run(tell, workers);
-    CHECK_MESSAGE(fibers.noted == wanted, "with ", workers, workers == 1 ? " worker:" : " workers:",
-                  show(wanted, fibers.noted));
+    const bool same = fibers.noted == wanted;
+    CHECK_MESSAGE(same, "with workers = ", workers, show(wanted, fibers.noted));
   }
 }
 

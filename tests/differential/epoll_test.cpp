@@ -193,7 +193,7 @@ TEST_SUITE("differential/epoll") {
       ends e = pipe_pair();
       epoll_event got[2];
       me.call("room for none", [&] { return epoll_wait(set, got, 0, 100); });
-      me.call("room for fewer", [&] { return epoll_wait(set, got, -1, 100); });
+      me.call("room for fewer", [&] { return epoll_wait(set, got, opaque(-1), 100); });
       me.call("no descriptor", [&] { return epoll_wait(-1, got, 2, 100); });
       me.call("not an epoll", [&] { return epoll_wait(e.ours, got, 2, 100); });
       me.call("epoll_pwait, not an epoll", [&] { return epoll_pwait(e.ours, got, 2, 100, nullptr); });

@@ -2,6 +2,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <mutex>
+
 #include "compare.hpp"
 #include "things.hpp"
 
@@ -92,7 +94,7 @@ TEST_SUITE("differential/sleep") {
 
   TEST_CASE("a sleep by the process's CPU clock lasts until that much work is done") {
     compare([](actor& me) {
-      bool over = false;
+      std::atomic<bool> over = false;
       actor& busy = me.start("busy", [&](actor&) {
         while (!over) {
           const auto until = std::chrono::steady_clock::now() + 5ms;
@@ -110,11 +112,13 @@ TEST_SUITE("differential/sleep") {
 
   TEST_CASE("many sleep at the same time and wake in the order of their times") {
     compare([](actor& me) {
+      std::mutex guard;
       std::string order;
       std::vector<actor*> all;
       for (const int turn : {3, 1, 2, 5, 4})
-        all.push_back(&me.start("sleeper", [&order, turn](actor& sleeper) {
+        all.push_back(&me.start("sleeper", [&guard, &order, turn](actor& sleeper) {
           sleeper.call("usleep", [&] { return usleep(static_cast<useconds_t>(turn) * 60'000); });
+          const std::lock_guard hold(guard);
           order += std::to_string(turn);
         }));
       me.call_for(300ms, "joining them", [&] {

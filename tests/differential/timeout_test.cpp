@@ -213,7 +213,7 @@ TEST_SUITE("differential/timeout") {
       compare([&](actor& me) {
         ends e = k.make();
         set_timeout(e.ours, SO_RCVTIMEO, 300ms);
-        bool over = false;
+        std::atomic<bool> over = false;
         actor& peer = me.start("peer", [&](actor&) {
           for (int i = 0; i < 20 && !over; ++i) {
             moment(100ms);
