@@ -6,6 +6,9 @@
 #include <bide/wait.hpp>
 
 #include <atomic>
+#include <cstdint>
+
+#include <sys/single_threaded.h>
 
 namespace bide {
 
@@ -24,8 +27,7 @@ class mutex {
     if (!try_lock()) (void)lock_slow(deadline::never());
   }
   bool try_lock() noexcept {
-    std::uint32_t free = 0;
-    return state_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
+    return replace(0, 1);
   }
   /// Returns:  ready with the mutex held; expired without.
   [[nodiscard]] wait_result lock_until(deadline until) {
@@ -33,13 +35,22 @@ class mutex {
   }
   /// Must:     be held, by anyone.
   void unlock() noexcept {
-    std::uint32_t held = 1;
-    if (!state_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) unlock_slow();
+    if (!replace(1, 0)) unlock_slow();
   }
 
  private:
   BIDE_API wait_result lock_slow(deadline);
   BIDE_API void unlock_slow() noexcept;
+
+  // In a process of one thread nobody can see that it takes two steps: glibc's <sys/single_threaded.h>.
+  bool replace(std::uint32_t expected, std::uint32_t desired) noexcept {
+    if (__libc_single_threaded) {
+      if (state_.load(std::memory_order_relaxed) != expected) return false;
+      state_.store(desired, std::memory_order_relaxed);
+      return true;
+    }
+    return state_.compare_exchange_strong(expected, desired, std::memory_order_acq_rel, std::memory_order_relaxed);
+  }
 
   std::atomic<std::uint32_t> state_{0};  // 0 free, 1 held, 2 held and somebody waits
   detail::wait_list waiters_;

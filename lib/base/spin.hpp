@@ -5,13 +5,15 @@
 #include <atomic>
 #include <cstdint>
 
-#include "asm/gate.h"
-
 #include <sys/syscall.h>
+
+#include "asm/gate.h"
+#include "lib/base/alone.hpp"
 
 namespace bide::base {
 
 inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
+  if (alone()) return word.store(1, std::memory_order_relaxed);
   // exchange acquires what spin_unlock's store released.
   for (int tries = 0; word.exchange(1, std::memory_order_acquire) != 0; ++tries) {
     while (word.load(std::memory_order_relaxed) != 0) {

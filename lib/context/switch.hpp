@@ -20,6 +20,8 @@ inline saved make(void* top, std::size_t size) noexcept {
   return boost::context::detail::make_fcontext(top, size, bide_fiber_entry);
 }
 
-inline arrival jump(saved to, void* data) noexcept { return boost::context::detail::jump_fcontext(to, data); }
+extern "C" arrival bide_jump(saved to, void* data) noexcept;  // asm/jump.S: jump_fcontext
+
+inline arrival jump(saved to, void* data) noexcept { return bide_jump(to, data); }
 
 }  // namespace bide::context

@@ -18,9 +18,6 @@ __attribute__((weak)) void __tsan_destroy_fiber(void*);
 __attribute__((weak)) void __tsan_switch_to_fiber(void*, unsigned flags);
 }
 
-// TSan counts calls and returns per fiber, so the function that switches fibers must not be counted.
-#define BIDE_UNCOUNTED __attribute__((noinline, no_sanitize_thread, no_sanitize_address))
-
 namespace bide::context::tools {
 
 bool present = &__sanitizer_start_switch_fiber || &__tsan_switch_to_fiber;

@@ -6,6 +6,9 @@
 
 #include <cstddef>
 
+// TSan counts calls and returns per fiber, so a function in which a switch is announced must not be counted.
+#define BIDE_UNCOUNTED __attribute__((noinline, no_sanitize_thread, no_sanitize_address))
+
 namespace bide::context::tools {
 
 // What the tools know a context by. One in each fiber and one in each worker for its own context.

@@ -13,7 +13,6 @@ const char* state_name(core::fiber_state s) noexcept {
   switch (s) {
     case core::fiber_state::fresh: return "not started";
     case core::fiber_state::ready: return "ready";
-    case core::fiber_state::running: return "running";
     case core::fiber_state::parked: return "parked";
     case core::fiber_state::finished: return "finished";
   }
@@ -48,7 +47,7 @@ void list_fibers(int fd) noexcept {
       base::text t;
       t << "  ";
       describe(t, f);
-      t << ": " << state_name(f.state);
+      t << ": " << (workers[i]->current == &f ? "running" : state_name(f.state));
       if (f.state == core::fiber_state::parked && f.reason.what) {
         t << ", waits for " << f.reason.what;
         if (f.reason.subject >= 0) t << ' ' << f.reason.subject;

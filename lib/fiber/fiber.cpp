@@ -50,14 +50,34 @@ void deliver_requests(message& m) noexcept {
   }
 }
 
+// The end of a fiber, still on its own stack.
+void finish(fiber& f) noexcept {
+  worker_core& home = *f.home;
+  if (f.released && f.drop) f.drop(f.frame, f);
+  f.done.store(true, std::memory_order_release);  // pairs with join's and fiber_done's acquire
+  while (join_node* j = f.joiners) {
+    f.joiners = j->next;  // read first: the node is gone once its owner runs
+    wake(j->wait, wait_result::ready);
+  }
+  home.all.erase(home.all.iterator_to(f));
+  home.live.store(home.live.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  f.state = fiber_state::finished;
+}
+
 }  // namespace
 
-extern "C" [[noreturn]] void bide_fiber_main(context::arrival a) {
-  // The worker is found through whoever switched here, which is another context of the same worker.
+// Called by asm/entry.S with whoever switched here, which is another context of the same worker. Returns the last switch
+// for it to make: where to, and who says so. A function that never returned would leave the processor's return
+// predictor one call off for the fiber that runs next.
+extern "C" BIDE_UNCOUNTED context::arrival bide_fiber_main(context::arrival a) {
   fiber& me = *static_cast<fiber*>(a.data)->home->current;
   arrive(me, a);
   me.body(me.frame);
   finish(me);
+  worker_core& w = *me.home;
+  fiber& next = next_to_run(w);
+  before_leaving(w, me, next);
+  return {next.ctx, &me};
 }
 
 fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
@@ -90,21 +110,6 @@ void start(fiber& f, worker_core& home, char* top) noexcept {
     arrived.home->incoming.fetch_sub(1, std::memory_order_relaxed);
   };
   BIDE_ASSERT(post(home, f.mail), "a fiber was started on a worker that has ended");
-}
-
-void finish(fiber& f) noexcept {
-  worker_core& home = *f.home;
-  if (f.released && f.drop) f.drop(f.frame, f);
-  f.done.store(true, std::memory_order_release);  // pairs with join's and fiber_done's acquire
-  while (join_node* j = f.joiners) {
-    f.joiners = j->next;  // read first: the node is gone once its owner runs
-    wake(j->wait, wait_result::ready);
-  }
-  home.all.erase(home.all.iterator_to(f));
-  home.live.store(home.live.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-  f.state = fiber_state::finished;
-  leave(home, f);
-  __builtin_unreachable();
 }
 
 void recycle(fiber& f) noexcept {
@@ -141,11 +146,12 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
   worker_core& home = *f.home;
   const wait_reason why{"the end of fiber", static_cast<long>(f.id)};
   struct seat : message {
-    waiter wait{waiter::reach::anyone};
+    explicit seat(fiber& f) noexcept
+        : wait(f.home == this_worker() ? waiter::reach::home : waiter::reach::anyone), whom(&f) {}
+    waiter wait;
     join_node node{wait};
-    fiber* whom = nullptr;
-  } mine;
-  mine.whom = &f;
+    fiber* const whom;
+  } mine(f);
 
   mine.deliver = [](message& m) noexcept {
     auto& s = static_cast<seat&>(m);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "lib/base/alone.hpp"
 #include "lib/base/assert.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -17,17 +18,15 @@ void ring(worker_core& w) noexcept {
 
 bool wake(waiter& w, wait_result result) noexcept {
   fiber* f = w.who;  // read first: a plain thread's waiter may be gone once decided
-  std::uint32_t expected = waiter::undecided;
   if (!f) {
-    if (!w.word.compare_exchange_strong(expected, waiter::decided(result), std::memory_order_acq_rel)) return false;
+    if (!base::replace(w.word, waiter::undecided, waiter::decided(result))) return false;
     sys::futex_wake(w.word, 1);
     return true;
   }
   worker_core& home = *f->home;
   if (&home != this_worker()) {
     BIDE_ASSERT(w.from == waiter::reach::anyone, "a wait that only its worker may end was ended by another thread");
-    if (!w.word.compare_exchange_strong(expected, waiter::decided(result) | waiter::posted, std::memory_order_acq_rel))
-      return false;
+    if (!base::replace(w.word, waiter::undecided, waiter::decided(result) | waiter::posted)) return false;
     f->mail.about = f;
     f->mail.deliver = [](message& m) noexcept {
       fiber& woken = *static_cast<fiber*>(m.about);
@@ -39,7 +38,7 @@ bool wake(waiter& w, wait_result result) noexcept {
   if (w.from == waiter::reach::home) {
     if (w.word.load(std::memory_order_relaxed) != waiter::undecided) return false;
     w.word.store(waiter::decided(result), std::memory_order_relaxed);
-  } else if (!w.word.compare_exchange_strong(expected, waiter::decided(result), std::memory_order_acq_rel)) {
+  } else if (!base::replace(w.word, waiter::undecided, waiter::decided(result))) {
     return false;
   }
   // Not parked: it is the running fiber itself, which will see the word before it parks.
@@ -51,9 +50,8 @@ namespace {
 
 wait_result block_thread(waiter& w, std::int64_t until) noexcept {
   while (!w.is_decided()) {
-    if (sys::futex_wait(w.word, waiter::undecided, until) != -ETIMEDOUT) continue;
-    std::uint32_t expected = waiter::undecided;
-    w.word.compare_exchange_strong(expected, waiter::decided(wait_result::expired), std::memory_order_acq_rel);
+    if (sys::futex_wait(w.word, waiter::undecided, until) == -ETIMEDOUT)
+      base::replace(w.word, waiter::undecided, waiter::decided(wait_result::expired));
   }
   return w.result();
 }

@@ -57,9 +57,6 @@ void cancel(fiber&) noexcept;
 // nothing when that worker has ended.
 void run_at(worker_core&, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept;
 
-// The end of a fiber: from its body, never returns.
-[[noreturn]] void finish(fiber&) noexcept;
-
 // Waits for a fiber to be done.
 struct join_node {
   waiter& wait;

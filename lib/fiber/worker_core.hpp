@@ -96,13 +96,13 @@ inline void arrive(fiber& me, context::arrival a) noexcept {
   from.ctx = a.fctx;
   if (context::tools::present) [[unlikely]] context::tools::after_switch(me.tool, from.tool);
   me.home->thread.load(me.thread);
-  me.state = fiber_state::running;
   if (from.state == fiber_state::finished) [[unlikely]] {
     if (from.released) recycle(from);
   }
 }
 
-inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
+// What a switch from `me` to `next` is preceded by.
+inline void before_leaving(worker_core& w, fiber& me, fiber& next) noexcept {
   w.thread.save(me.thread);
   w.current = &next;
   if (context::tools::present) [[unlikely]] {
@@ -110,19 +110,20 @@ inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
     context::tools::before_switch(me.tool, next.tool,
                                   me.state == fiber_state::finished ? leaving::for_ever : leaving::for_now);
   }
+}
+
+inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
+  before_leaving(w, me, next);
   arrive(me, context::jump(next.ctx, &me));
 }
 
-// Leaves the worker to the next ready fiber, or to its loop context when there is none or that has waited long enough.
-inline void leave(worker_core& w, fiber& me) noexcept {
-  fiber* next = &w.loop;
-  if (!w.ready.empty() && (--w.until_check != 0 || !turn_is_due(w))) [[likely]] {
-    next = &w.ready.front();
-    w.ready.pop_front();
-    // The fiber after it is touched next: its record and then its stack.
-    __builtin_prefetch(w.ready.empty() ? next : &w.ready.front());
-  }
-  switch_to(w, me, *next);
+// Takes the next ready fiber, or the loop context when there is none or that has waited long enough.
+inline fiber& next_to_run(worker_core& w) noexcept {
+  if (w.ready.empty() || (--w.until_check == 0 && turn_is_due(w))) [[unlikely]] return w.loop;
+  return w.ready.take();
 }
+
+// Leaves the worker to another context until somebody makes the fiber ready.
+inline void leave(worker_core& w, fiber& me) noexcept { switch_to(w, me, next_to_run(w)); }
 
 }  // namespace bide::core

@@ -46,7 +46,7 @@ void worker::run() noexcept {
   thread.find();
   context::tools::context_is_thread(loop.tool);
   loop.home = this;
-  loop.state = fiber_state::running;
+  loop.state = fiber_state::ready;
   current = &loop;
   while (look_around()) {
     if (ready.empty()) {
@@ -55,9 +55,7 @@ void worker::run() noexcept {
     }
     turn_began = checked_at = base::ticks();
     until_check = check_every;
-    fiber& first = ready.front();
-    ready.pop_front();
-    switch_to(*this, loop, first);
+    switch_to(*this, loop, ready.take());
     // Back because nobody is ready, or because the slice is over and others may have become so.
     if (!ready.empty() && io.anyone_waits()) io.poll();
   }

@@ -1,0 +1,24 @@
+// Is this the only thread of the process? Then nobody can see an atomic done in two steps.
+#pragma once
+
+#include <sys/single_threaded.h>
+
+#include <atomic>
+
+namespace bide::base {
+
+// glibc 2.32: true only while there is no other thread; it turns false on the thread that is about to start one.
+inline bool alone() noexcept { return __libc_single_threaded; }
+
+// compare_exchange_strong(expected, desired, acq_rel), without its cost while alone.
+template <class T>
+bool replace(std::atomic<T>& word, T expected, T desired) noexcept {
+  if (alone()) {
+    if (word.load(std::memory_order_relaxed) != expected) return false;
+    word.store(desired, std::memory_order_relaxed);
+    return true;
+  }
+  return word.compare_exchange_strong(expected, desired, std::memory_order_acq_rel);
+}
+
+}  // namespace bide::base
