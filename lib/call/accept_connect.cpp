@@ -56,6 +56,17 @@ long accept_one(long fd, long address, long size, long flags) noexcept {
   }
 }
 
+// The handshake goes on by itself: connect(2), EINTR. A restarted call waits for its end.
+long finish_connecting(fd_call& c) noexcept {
+  while (!poll_now(c.fd(), POLLOUT)) {
+    if (const long end = c.wait()) return end;
+  }
+  int error = 0;
+  socklen_t size = sizeof error;
+  const long asked = sys::raw(SYS_getsockopt, c.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+  return asked ? asked : -error;
+}
+
 long accept_and_note(long fd, long address, long size, long flags) noexcept {
   const long fresh = accept_one(fd, address, size, flags);
   if (fresh >= 0) made(static_cast<int>(fresh));
@@ -83,7 +94,8 @@ long connect_call(long fd, long address, long size, long, long, long) {
     say_degraded();
     return offloaded("connect", SYS_connect, fd, address, size);
   }
-  signal_seen(until != base::never);
+  const after_signal signal = signal_seen(until != base::never);
+  if (result == -EINTR && signal == after_signal::go_on) return finish_connecting(c);
   if (result != -ETIME) return result;
   // The handshake goes on without us; unix(7) sockets have none.
   sa_family_t family = AF_UNSPEC;

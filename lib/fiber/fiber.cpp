@@ -141,18 +141,26 @@ void request(fiber& f, std::uint32_t which) noexcept {
   if (!post(home, f.request_mail)) deliver_requests(f.request_mail);
 }
 
-wait_result join(fiber& f, std::int64_t until) noexcept {
-  if (f.done.load(std::memory_order_acquire)) return wait_result::ready;
-  worker_core& home = *f.home;
-  const wait_reason why{"the end of fiber", static_cast<long>(f.id)};
-  struct seat : message {
-    explicit seat(fiber& f) noexcept
-        : wait(f.home == this_worker() ? waiter::reach::home : waiter::reach::anyone), whom(&f) {}
-    waiter wait;
-    join_node node{wait};
-    fiber* const whom;
-  } mine(f);
+namespace {
 
+void take_off(fiber& f, join_node& n) noexcept {
+  for (join_node** at = &f.joiners; *at; at = &(*at)->next) {
+    if (*at != &n) continue;
+    *at = n.next;
+    return;
+  }
+}
+
+wait_reason end_of(const fiber& f) noexcept { return {"the end of fiber", static_cast<long>(f.id)}; }
+
+// From another thread: the list of joiners is the home's.
+wait_result join_from_afar(fiber& f, std::int64_t until) noexcept {
+  struct seat : message {
+    waiter wait{waiter::reach::anyone};
+    join_node node{wait};
+    fiber* whom = nullptr;
+  } mine;
+  mine.whom = &f;
   mine.deliver = [](message& m) noexcept {
     auto& s = static_cast<seat&>(m);
     if (s.whom->done.load(std::memory_order_relaxed)) {
@@ -162,23 +170,33 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
     s.node.next = s.whom->joiners;
     s.whom->joiners = &s.node;
   };
-  const auto withdraw = [](worker_core&, void* p) noexcept {
-    auto& s = *static_cast<seat*>(p);
-    for (join_node** at = &s.whom->joiners; *at; at = &(*at)->next) {
-      if (*at != &s.node) continue;
-      *at = s.node.next;
-      return;
-    }
-  };
   // No answer is waited for: a fiber has one mail, so it must not be in reach of two wakers.
-  if (&home == this_worker()) {
-    mine.deliver(mine);
-  } else if (!post(home, mine)) {
-    return wait_result::ready;  // the worker has ended, so all its fibers have
-  }
-  const wait_result how = park(mine.wait, why, until, cancel_point::yes);
+  if (!post(*f.home, mine)) return wait_result::ready;  // the worker has ended, so all its fibers have
+  const wait_result how = park(mine.wait, end_of(f), until, cancel_point::yes);
   // Delivered after the seat itself, which stands on this stack.
-  if (how != wait_result::ready) run_at(home, withdraw, &mine);
+  if (how != wait_result::ready) {
+    run_at(*f.home, [](worker_core&, void* p) noexcept {
+      auto& s = *static_cast<seat*>(p);
+      take_off(*s.whom, s.node);
+    }, &mine);
+  }
+  return how;
+}
+
+}  // namespace
+
+wait_result join(fiber& f, std::int64_t until) noexcept {
+  if (f.done.load(std::memory_order_acquire)) return wait_result::ready;
+  wait_result how;
+  if (f.home == this_worker()) {
+    waiter w(waiter::reach::home);
+    join_node n{w, f.joiners};
+    f.joiners = &n;
+    how = park(w, end_of(f), until, cancel_point::yes);
+    if (how != wait_result::ready) take_off(f, n);
+  } else {
+    how = join_from_afar(f, until);
+  }
   return f.done.load(std::memory_order_acquire) ? wait_result::ready : how;
 }
 
