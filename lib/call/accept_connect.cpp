@@ -12,6 +12,7 @@
 #include "lib/call/attempt.hpp"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/families.hpp"
+#include "lib/call/partial.hpp"
 
 namespace bide::call {
 namespace {
@@ -61,10 +62,7 @@ long finish_connecting(fd_call& c) noexcept {
   while (!poll_now(c.fd(), POLLOUT)) {
     if (const long end = c.wait()) return end;
   }
-  int error = 0;
-  socklen_t size = sizeof error;
-  const long asked = sys::raw(SYS_getsockopt, c.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
-  return asked ? asked : -error;
+  return -pending_error(c.fd(), 0);
 }
 
 long accept_and_note(long fd, long address, long size, long flags) noexcept {
@@ -96,6 +94,11 @@ long connect_call(long fd, long address, long size, long, long, long) {
   }
   const after_signal signal = signal_seen(until != base::never);
   if (result == -EINTR && signal == after_signal::go_on) return finish_connecting(c);
+  if (result == -EALREADY) {
+    // A second connect of a blocking caller waits for the first one's end, as long as its timeout lets it.
+    const long end = finish_connecting(c);
+    return end == -EAGAIN ? -EALREADY : end;
+  }
   if (result != -ETIME) return result;
   // The handshake goes on without us; unix(7) sockets have none.
   sa_family_t family = AF_UNSPEC;

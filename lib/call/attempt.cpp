@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "lib/io/offload.hpp"
@@ -88,10 +89,44 @@ std::int64_t fd_call::deadline() noexcept {
   return until_;
 }
 
+bool fd_call::below_low_water() const noexcept {
+  return facts_ && facts_->low_water.load(std::memory_order_relaxed) && !poll_now(fd_, POLLIN);
+}
+
+bool fd_call::quiet() noexcept {
+  if (!waits_) return false;
+  if (unix_stream_ == not_asked) {
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    sys::raw(SYS_getsockopt, fd_, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    unix_stream_ = domain == AF_UNIX && kind() == io::fd_kind::stream_socket ? yes : no;
+  }
+  return unix_stream_ == yes;
+}
+
+bool fd_call::at_end() const noexcept {
+  return waits_ && want_ == readiness::readable && kind() == io::fd_kind::message_socket &&
+         (poll_now(fd_, POLLRDHUP) & POLLRDHUP);
+}
+
+// Some waits have no event: a datagram for a full unix(7) socket one is not connected to. Looks again after a while.
+long fd_call::back_off(std::int64_t until) noexcept {
+  core::waiter w(core::waiter::reach::home);
+  const std::int64_t pause = std::int64_t{500'000} << std::min(lies_, 5u);
+  const std::int64_t again = std::min(until, base::after(base::now(), pause));
+  const wait_result how = core::park(w, {name_, fd_, true}, again, core::cancel_point::yes);
+  if (how == wait_result::cancelled) return -ECANCELED;
+  return how == wait_result::expired && again == until ? -ETIME : 0;
+}
+
 long fd_call::wait() noexcept {
   if (!begun_ && settings().nonblocking) return -EAGAIN;
   const std::int64_t until = deadline();
-  const long end = reactor().wait(fd_, want_, name_, until);
+  // Woken for nothing more than once: by another who was quicker, or is the event a lie?
+  const bool lie = waits_ > 1 && poll_now(fd_, want_ == readiness::readable ? POLLIN : POLLOUT);
+  lies_ = lie ? lies_ + 1 : 0;
+  const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, until);
+  if (end == 0) ++waits_;
   if (signal_seen(until != base::never) == after_signal::report) return -EINTR;
   if (end == -ETIME) return -EAGAIN;  // socket(7): a timeout is reported as EAGAIN
   if (end == 0 && !same_owner()) return -EBADF;

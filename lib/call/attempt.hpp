@@ -70,6 +70,14 @@ class fd_call {
       facts_->drained.store(got > 0 && std::size_t(got) < asked, std::memory_order_relaxed);
   }
 
+  // SO_RCVLOWAT was set: an attempt would take less than a waiting call does.
+  bool below_low_water() const noexcept;
+  // It has waited, on a unix(7) stream: such a sender learns of the peer's end without a SIGPIPE.
+  bool quiet() noexcept;
+  // A receiver of messages that has waited sees the end when its side is shut down, where an attempt says EAGAIN.
+  bool at_end() const noexcept;
+  bool waited() const noexcept { return waits_ != 0; }
+
   fd_settings settings() noexcept;
   // When the call must end by the descriptor's timeout, counted from the first ask.
   std::int64_t deadline() noexcept;
@@ -85,7 +93,12 @@ class fd_call {
   const char* const name_;
   io::fd_facts* const facts_;
   const std::uint32_t generation_;
+  long back_off(std::int64_t until) noexcept;
+
   bool begun_ = false;
+  unsigned waits_ = 0;  // ended as ready
+  unsigned lies_ = 0;   // of these, in a row: the kernel says ready, and an attempt says not
+  enum : signed char { not_asked = -1, no, yes } unix_stream_ = not_asked;
   std::int64_t until_ = base::never;
 };
 
@@ -95,6 +108,7 @@ long until_done(fd_call& c, Attempt attempt_once) noexcept {
   for (;;) {
     const long n = attempt_once();
     if (n != -EAGAIN) return n;
+    if (c.at_end()) return 0;
     // Readiness is a hint: another fiber may drain the socket between our wake and our turn to run. So each wake buys
     // one more attempt, never a result.
     if (const long end = c.wait()) return end;

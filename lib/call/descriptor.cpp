@@ -17,16 +17,19 @@
 namespace bide::call {
 namespace {
 
-// Asks each worker that has watched the number to forget it.
-void stop_watching(io::fd_facts& f, int fd) noexcept {
-  for (std::uint64_t watchers = f.watched_by.exchange(0, std::memory_order_acq_rel); watchers;
-       watchers &= watchers - 1) {
-    core::worker* w = core::worker_at(static_cast<unsigned>(__builtin_ctzll(watchers)));
+// Has each of those workers do something about a number; waits until they have.
+void at_watchers(std::uint64_t workers, int fd, void (*what)(core::worker_core&, int)) noexcept {
+  for (; workers; workers &= workers - 1) {
+    core::worker* w = core::worker_at(static_cast<unsigned>(__builtin_ctzll(workers)));
     if (!w) continue;
-    long number = fd;
+    struct {
+      void (*what)(core::worker_core&, int);
+      int fd;
+    } errand{what, fd};
     core::run_at(*w, [](core::worker_core& there, void* p) noexcept {
-      there.reactor->forget(static_cast<int>(*static_cast<long*>(p)));
-    }, &number);
+      const auto& mine = *static_cast<decltype(errand)*>(p);
+      mine.what(there, mine.fd);
+    }, &errand);
   }
 }
 
@@ -67,7 +70,9 @@ void leaving(int fd) noexcept {
   io::fd_facts* f = io::facts_if_any(fd);
   if (!f) return;
   io::fd_forget(*f);
-  if (f->watched_by.load(std::memory_order_acquire)) stop_watching(*f, fd);
+  if (!f->watched_by.load(std::memory_order_acquire)) return;
+  at_watchers(f->watched_by.exchange(0, std::memory_order_acq_rel), fd,
+              [](core::worker_core& there, int which) { there.reactor->forget(which); });
 }
 
 void made(int fd) noexcept {
@@ -158,7 +163,22 @@ long ioctl_call(long fd, long request, long argument, long, long, long) {
 long setsockopt_call(long fd, long level, long option, long value, long size, long) {
   const long answer = attempt(SYS_setsockopt, fd, level, option, value, size);
   if (level == SOL_SOCKET) {
-    if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);
+    if (io::fd_facts* f = io::facts(static_cast<int>(fd))) {
+      f->asked.store(false, std::memory_order_relaxed);
+      if (option == SO_RCVLOWAT && answer == 0) f->low_water.store(true, std::memory_order_relaxed);
+    }
+  }
+  return answer;
+}
+
+// A sender who waits for room learns that its own side is shut down by no event; those who wait look again.
+long shutdown_call(long fd, long how, long, long, long, long) {
+  const long answer = attempt(SYS_shutdown, fd, how);
+  const auto number = static_cast<int>(fd);
+  const io::fd_facts* f = io::facts_if_any(number);
+  if (answer == 0 && f) {
+    at_watchers(f->watched_by.load(std::memory_order_acquire), number,
+                [](core::worker_core& there, int which) { there.reactor->nudge(which); });
   }
   return answer;
 }

@@ -46,6 +46,7 @@ BIDE_CALL(dup3_call);
 BIDE_CALL(fcntl_call);
 BIDE_CALL(ioctl_call);
 BIDE_CALL(setsockopt_call);
+BIDE_CALL(shutdown_call);
 BIDE_CALL(socket_call);
 BIDE_CALL(socketpair_call);
 BIDE_CALL(pipe_call);

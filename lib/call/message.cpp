@@ -40,6 +40,29 @@ void note_sent(const msghdr& m) noexcept {
   each_passed_fd(m, [](int fd) { io::fd_shared(fd); });
 }
 
+// MSG_WAITALL on a stream: goes on until the vector is full, or descriptors came with a part.
+long receive_all(fd_call& c, msghdr* to, const msghdr& asked, long flags) noexcept {
+  partial rest(asked.msg_iov, static_cast<long>(asked.msg_iovlen));
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < asked.msg_iovlen; ++i) size += asked.msg_iov[i].iov_len;
+  return read_all(c, size, [&](std::size_t done, bool& last) -> long {
+    msghdr now = asked;
+    if (done > rest.done() && !rest.advance(done - rest.done())) return 0;
+    now.msg_iov = const_cast<iovec*>(rest.now());
+    now.msg_iovlen = static_cast<std::size_t>(rest.count());
+    const long n = attempt(SYS_recvmsg, c.fd(), &now, flags | MSG_DONTWAIT);
+    if (n < 0) return n;
+    last = now.msg_controllen != 0 || (now.msg_flags & MSG_CTRUNC);
+    if (!done || last) {
+      to->msg_namelen = now.msg_namelen;
+      to->msg_controllen = now.msg_controllen;
+      to->msg_flags = now.msg_flags;
+      note_received(now);
+    }
+    return n;
+  });
+}
+
 long receive(int fd, msghdr* to, long flags) noexcept {
   if (flags & never_waits) return attempt(SYS_recvmsg, fd, to, flags);
   fd_call c(fd, readiness::readable, "recvmsg");
@@ -51,32 +74,14 @@ long receive(int fd, msghdr* to, long flags) noexcept {
     if (c.kind() == io::fd_kind::stream_socket && !c.settings().nonblocking) {
       if (flags & MSG_PEEK) return offloaded("recvmsg", SYS_recvmsg, fd, sys::word(to), flags);
       if (asked.msg_iovlen > IOV_MAX) return -EMSGSIZE;
-      partial rest(asked.msg_iov, static_cast<long>(asked.msg_iovlen));
-      std::size_t size = 0;
-      return read_all(c, SIZE_MAX, [&](std::size_t done) -> long {
-        msghdr now = asked;
-        if (done && !rest.advance(done - rest.done())) return 0;
-        now.msg_iov = const_cast<iovec*>(rest.now());
-        now.msg_iovlen = static_cast<std::size_t>(rest.count());
-        if (done) now.msg_control = nullptr, now.msg_controllen = 0;
-        const long n = attempt(SYS_recvmsg, fd, &now, flags | MSG_DONTWAIT);
-        if (n >= 0 && !done) {
-          to->msg_namelen = now.msg_namelen;
-          to->msg_controllen = now.msg_controllen;
-          to->msg_flags = now.msg_flags;
-          note_received(now);
-          for (long i = 0; i < rest.count(); ++i) size += rest.now()[i].iov_len;
-        }
-        return n;
-      });
+      return receive_all(c, to, asked, flags);
     }
   }
   if (c.park_first()) {
     if (const long end = c.wait()) return end;
   }
   const long n = until_done(c, [&] {
-    const long got = attempt(SYS_recvmsg, fd, to, flags | MSG_DONTWAIT);
-    return got;
+    return c.below_low_water() ? -long{EAGAIN} : attempt(SYS_recvmsg, fd, to, flags | MSG_DONTWAIT);
   });
   if (n >= 0) note_received(*to);
   return n;
@@ -96,7 +101,7 @@ long send_whole(int fd, const msghdr* from, long flags, std::size_t already) noe
     m.msg_iovlen = static_cast<std::size_t>(left);
     // What goes beside the bytes goes once.
     if (passed) m.msg_control = nullptr, m.msg_controllen = 0;
-    const long n = attempt(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT);
+    const long n = attempt(SYS_sendmsg, fd, &m, flags | MSG_DONTWAIT | (c.quiet() ? MSG_NOSIGNAL : 0));
     if (n >= 0 && !passed) {
       passed = true;
       note_sent(m);
@@ -124,7 +129,7 @@ long sendmsg_call(long fd, long from, long flags, long, long, long) {
 // recvmmsg(2): the timeout is looked at after each message only, so it never ends a wait that has begun; an error after
 // the first message is for the next call.
 long recvmmsg_call(long fd, long list, long count, long flags, long timeout, long) {
-  if (flags & never_waits) return attempt(SYS_recvmmsg, fd, list, count, flags, timeout);
+  if ((flags & never_waits) || !count) return attempt(SYS_recvmmsg, fd, list, count, flags, timeout);
   timespec left{};
   std::int64_t until = base::never;
   if (timeout) {
@@ -141,10 +146,16 @@ long recvmmsg_call(long fd, long list, long count, long flags, long timeout, lon
       for (long i = 0; i < n; ++i) note_received(messages[done + i].msg_hdr);
       done += n;
       if ((flags & MSG_WAITFORONE) || base::now() >= until) break;
+      // An error that cut the list short is the next call's.
+      if (done < count && error_waits(c)) break;
       continue;
     }
     if (n != -EAGAIN) {
       end = n;
+      break;
+    }
+    if (c.at_end()) {
+      while (done < count) messages[done++].msg_len = 0;
       break;
     }
     if ((end = c.wait())) break;

@@ -1,6 +1,7 @@
 #include "lib/call/partial.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <cstring>
 
@@ -36,6 +37,13 @@ bool partial::advance(std::size_t n) noexcept {
   v->iov_len -= n;
   now_ = v;
   return true;
+}
+
+long pending_error(int fd, long otherwise) noexcept {
+  int error = 0;
+  socklen_t size = sizeof error;
+  sys::raw(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  return error ? error : otherwise;
 }
 
 bool error_waits(const fd_call& c) noexcept {

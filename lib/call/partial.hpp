@@ -36,6 +36,9 @@ class partial {
 // the next call, as in the kernel (tcp(7): a pending error is reported once).
 bool error_waits(const fd_call&) noexcept;
 
+// Takes the socket's error, or `otherwise` if it has none.
+long pending_error(int fd, long otherwise) noexcept;
+
 // Writes until nothing is left; returns all, or what was written before a timeout, a signal or an error, or the error.
 template <class Try>
 long write_all(fd_call& c, partial& rest, Try try_once) noexcept {
@@ -44,7 +47,8 @@ long write_all(fd_call& c, partial& rest, Try try_once) noexcept {
     if (n >= 0) {
       if (!rest.advance(static_cast<std::size_t>(n))) return static_cast<long>(rest.done());
     } else if (n != -EAGAIN) {
-      return rest.done() ? static_cast<long>(rest.done()) : n;
+      if (rest.done()) return static_cast<long>(rest.done());
+      return n == -EPIPE && c.quiet() ? -pending_error(c.fd(), EPIPE) : n;
     }
     // Short: the next attempt would most likely wait, and a caller who does not wait gets the count.
     if (const long end = c.wait()) return rest.done() ? static_cast<long>(rest.done()) : end;
@@ -52,16 +56,18 @@ long write_all(fd_call& c, partial& rest, Try try_once) noexcept {
   }
 }
 
-// Reads until `size` bytes are there, the end of the stream, an error, a timeout or a signal.
+// Reads until `size` bytes are there, the end of the stream, an error, a timeout or a signal, or an attempt that says it
+// was the last.
 template <class Try>
 long read_all(fd_call& c, std::size_t size, Try try_from) noexcept {
   std::size_t done = 0;
   for (;;) {
-    const long n = try_from(done);
+    bool last = false;
+    const long n = try_from(done, last);
     if (n == 0) return static_cast<long>(done);
     if (n > 0) {
       done += static_cast<std::size_t>(n);
-      if (done >= size) return static_cast<long>(done);
+      if (done >= size || last) return static_cast<long>(done);
     } else if (n != -EAGAIN) {
       return done ? static_cast<long>(done) : n;
     }

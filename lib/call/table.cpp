@@ -42,6 +42,7 @@ constexpr auto standard = [] {
   t[SYS_fcntl] = fcntl_call;
   t[SYS_ioctl] = ioctl_call;
   t[SYS_setsockopt] = setsockopt_call;
+  t[SYS_shutdown] = shutdown_call;
   t[SYS_socket] = socket_call;
   t[SYS_socketpair] = socketpair_call;
   t[SYS_pipe] = pipe_call;

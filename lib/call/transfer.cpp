@@ -13,6 +13,7 @@
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/call/partial.hpp"
+#include "lib/call/terminal.hpp"
 #include "lib/sys/features.hpp"
 
 #ifndef RWF_NOWAIT
@@ -33,6 +34,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
   for (;;) {
     const fd_kind kind = c.kind();
     if (maybe_socket(kind)) {
+      if (c.below_low_water()) return -EAGAIN;
       msghdr m{};
       m.msg_iov = const_cast<iovec*>(v);
       m.msg_iovlen = static_cast<std::size_t>(count);
@@ -55,8 +57,16 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       c.set_kind(classify(c.fd()));
       if (c.kind() == fd_kind::nowait || maybe_socket(c.kind())) continue;
     }
-    if (!poll_now(c.fd(), POLLIN)) return -EAGAIN;
-    return attempt(SYS_readv, c.fd(), v, count);
+    const bool terminal = c.kind() == fd_kind::terminal;
+    const terminal_read how = terminal ? how_it_reads(c.fd()) : terminal_read::by_poll;
+    const bool polled = how == terminal_read::by_poll || how == terminal_read::by_both;
+    if (polled && !poll_now(c.fd(), POLLIN)) return -EAGAIN;
+    if (how == terminal_read::by_poll || how == terminal_read::never_waits || c.settings().nonblocking) {
+      const long n = attempt(SYS_readv, c.fd(), v, count);
+      // A reader who waits for a terminal that is hung up gets EIO; only those who come later get its end.
+      return n == 0 && terminal && c.waited() && (poll_now(c.fd(), 0) & POLLHUP) ? -EIO : n;
+    }
+    return offloaded(c.name(), SYS_readv, c.fd(), sys::word(v), count);
   }
 }
 
@@ -68,8 +78,9 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
       msghdr m{};
       m.msg_iov = const_cast<iovec*>(v);
       m.msg_iovlen = static_cast<std::size_t>(count);
-      const long n = count == 1 ? attempt(SYS_sendto, c.fd(), v->iov_base, v->iov_len, MSG_DONTWAIT, nullptr, 0)
-                                : attempt(SYS_sendmsg, c.fd(), &m, MSG_DONTWAIT);
+      const int flags = MSG_DONTWAIT | (c.quiet() ? MSG_NOSIGNAL : 0);
+      const long n = count == 1 ? attempt(SYS_sendto, c.fd(), v->iov_base, v->iov_len, flags, nullptr, 0)
+                                : attempt(SYS_sendmsg, c.fd(), &m, flags);
       if (n != -ENOTSOCK) return n;
       c.set_kind(fd_kind::nowait);
       continue;
@@ -111,7 +122,7 @@ long read_vector(const char* name, int fd, const iovec* v, long count, std::size
     if (const long end = c.wait()) return end;
   }
   const long n = until_done(c, [&] { return try_read(c, v, count); });
-  if (asked) c.note_read(n, asked);
+  c.note_read(n, asked);
   return n;
 }
 
@@ -125,7 +136,7 @@ long write_vector(const char* name, int fd, const iovec* v, long count) noexcept
 }  // namespace
 
 long read_call(long fd, long to, long size, long, long, long) {
-  if (!size) return attempt(SYS_read, fd, to, size);
+  if (!size || size >> 46) return attempt(SYS_read, fd, to, size);  // nothing, or EFAULT: more than there is
   const iovec v{reinterpret_cast<void*>(to), static_cast<std::size_t>(size)};
   return read_vector("read", static_cast<int>(fd), &v, 1, v.iov_len);
 }
@@ -133,13 +144,16 @@ long read_call(long fd, long to, long size, long, long, long) {
 long readv_call(long fd, long v, long count, long, long, long) {
   if (count <= 0 || count > IOV_MAX) return attempt(SYS_readv, fd, v, count);
   iovec first;
-  // One attempt by the caller's own vector tells whether it may be looked at.
   if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
-  return read_vector("readv", static_cast<int>(fd), count == 1 ? &first : reinterpret_cast<iovec*>(v), count, 0);
+  const auto* all = count == 1 ? &first : reinterpret_cast<const iovec*>(v);
+  std::size_t size = 0;
+  for (long i = 0; i < count; ++i) size += all[i].iov_len;
+  if (!size) return attempt(SYS_readv, fd, v, count);
+  return read_vector("readv", static_cast<int>(fd), all, count, size);
 }
 
 long write_call(long fd, long from, long size, long, long, long) {
-  if (!size) return attempt(SYS_write, fd, from, size);
+  if (!size || size >> 46) return attempt(SYS_write, fd, from, size);
   const iovec v{reinterpret_cast<void*>(from), static_cast<std::size_t>(size)};
   return write_vector("write", static_cast<int>(fd), &v, 1);
 }
@@ -148,7 +162,11 @@ long writev_call(long fd, long v, long count, long, long, long) {
   if (count <= 0 || count > IOV_MAX) return attempt(SYS_writev, fd, v, count);
   iovec first;
   if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
-  return write_vector("writev", static_cast<int>(fd), count == 1 ? &first : reinterpret_cast<iovec*>(v), count);
+  const auto* all = count == 1 ? &first : reinterpret_cast<const iovec*>(v);
+  std::size_t size = 0;
+  for (long i = 0; i < count; ++i) size += all[i].iov_len;
+  if (!size) return attempt(SYS_writev, fd, v, count);
+  return write_vector("writev", static_cast<int>(fd), all, count);
 }
 
 long recvfrom_call(long fd, long to, long size, long flags, long address, long address_size) {
@@ -161,17 +179,26 @@ long recvfrom_call(long fd, long to, long size, long flags, long address, long a
       // A peek that waits for all of it has no form that doesn't wait.
       if ((flags & MSG_PEEK) && !c.settings().nonblocking)
         return offloaded("recv", SYS_recvfrom, fd, to, size, flags, address, address_size);
-      return read_all(c, static_cast<std::size_t>(size), [&](std::size_t done) {
-        return attempt(SYS_recvfrom, fd, to + static_cast<long>(done), size - static_cast<long>(done),
-                       flags | MSG_DONTWAIT, address, address_size);
+      return read_all(c, static_cast<std::size_t>(size), [&](std::size_t done, bool& last) {
+        const long at = to + static_cast<long>(done), left = size - static_cast<long>(done);
+        if (address) return attempt(SYS_recvfrom, fd, at, left, flags | MSG_DONTWAIT, address, address_size);
+        iovec v{reinterpret_cast<void*>(at), static_cast<std::size_t>(left)};
+        msghdr m{};
+        m.msg_iov = &v;
+        m.msg_iovlen = 1;
+        const long n = attempt(SYS_recvmsg, fd, &m, flags | MSG_DONTWAIT);
+        last = n > 0 && (m.msg_flags & MSG_CTRUNC);  // descriptors came with it: unix(7) ends the read there
+        return n;
       });
     }
   }
   if (c.park_first()) {
     if (const long end = c.wait()) return end;
   }
-  const long n =
-      until_done(c, [&] { return attempt(SYS_recvfrom, fd, to, size, flags | MSG_DONTWAIT, address, address_size); });
+  const long n = until_done(c, [&] {
+    if (c.below_low_water()) return -long{EAGAIN};
+    return attempt(SYS_recvfrom, fd, to, size, flags | MSG_DONTWAIT, address, address_size);
+  });
   if (!(flags & MSG_PEEK) && c.kind() == fd_kind::stream_socket) c.note_read(n, static_cast<std::size_t>(size));
   return n;
 }
@@ -182,7 +209,8 @@ long sendto_call(long fd, long from, long size, long flags, long address, long a
   const iovec v{reinterpret_cast<void*>(from), static_cast<std::size_t>(size)};
   partial rest(&v, 1);
   return write_all(c, rest, [&](const iovec* now, long) {
-    return attempt(SYS_sendto, fd, now->iov_base, now->iov_len, flags | MSG_DONTWAIT, address, address_size);
+    const long quiet = c.quiet() ? MSG_NOSIGNAL : 0;
+    return attempt(SYS_sendto, fd, now->iov_base, now->iov_len, flags | MSG_DONTWAIT | quiet, address, address_size);
   });
 }
 

@@ -21,7 +21,8 @@ void run_handler(int number, siginfo_t* info, void* machine) {
   handler& h = handlers[number];
   const int flags = h.flags.load(std::memory_order_relaxed);
   void* function = h.function.load(std::memory_order_acquire);
-  bide_note_signal(flags & SA_RESTART);
+  // A broken pipe is the writer's own, who is running.
+  if (number != SIGPIPE) bide_note_signal(flags & SA_RESTART);
   if (flags & SA_SIGINFO)
     reinterpret_cast<void (*)(int, siginfo_t*, void*)>(function)(number, info, machine);
   else if (function)

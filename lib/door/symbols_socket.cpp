@@ -38,7 +38,6 @@ BIDE_DOOR(int, socket, (int family, int type, int protocol), (family, type, prot
 BIDE_DOOR(int, socketpair, (int family, int type, int protocol, int* fds), (family, type, protocol, fds), SYS_socketpair)
 BIDE_DOOR(int, setsockopt, (int fd, int level, int option, const void* value, socklen_t length),
           (fd, level, option, value, length), SYS_setsockopt)
-// Wakes a parked reader by itself: the kernel makes the socket readable.
 BIDE_DOOR(int, shutdown, (int fd, int how), (fd, how), SYS_shutdown)
 
 extern "C" BIDE_API ssize_t __recv_chk(int fd, void* to, size_t size, size_t room, int flags) {

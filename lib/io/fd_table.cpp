@@ -57,6 +57,7 @@ void fd_forget(fd_facts& f) noexcept {
   f.kind.store(fd_kind::unknown, std::memory_order_relaxed);
   f.asked.store(false, std::memory_order_relaxed);
   f.drained.store(false, std::memory_order_relaxed);
+  f.low_water.store(false, std::memory_order_relaxed);
   f.sole_since.store(0, std::memory_order_relaxed);
 }
 

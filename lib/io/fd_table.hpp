@@ -31,6 +31,7 @@ struct fd_facts {
   std::atomic<bool> ours;              // one of the runtime's own
   std::atomic<bool> asked;             // nonblocking and the timeouts are known, if sole
   std::atomic<bool> nonblocking;
+  std::atomic<bool> low_water;         // SO_RCVLOWAT was set through a door
   std::atomic<bool> drained;           // the last read was short: most likely nothing is left
   std::atomic<std::uint32_t> sole_since;   // the share epoch in which it was made; 0: not sole
   std::atomic<std::uint64_t> watched_by;   // bit i: worker i has watched it

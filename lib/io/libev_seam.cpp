@@ -19,6 +19,7 @@
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
 #include "lib/base/clock.hpp"
+#include "lib/io/fd_table.hpp"
 #include "lib/sys/features.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -48,9 +49,9 @@ extern "C" {
 int* bide_ev___errno_location() { return &ev_errno; }
 
 int bide_ev_epoll_create1(int flags) {
-  const auto fd = static_cast<int>(answer(bide::sys::raw(SYS_epoll_create1, flags)));
-  if (fd >= 0) seam::polls_with(fd);
-  return fd;
+  const long made = bide::sys::raw(SYS_epoll_create1, flags);
+  // Out of the way of the program's numbers, and safe from a program that closes them all.
+  return static_cast<int>(answer(made < 0 ? made : bide::io::adopt_own_fd(static_cast<int>(made))));
 }
 int bide_ev_epoll_create(int) { return bide_ev_epoll_create1(0); }
 
@@ -99,7 +100,10 @@ ssize_t bide_ev_read(int fd, void* to, size_t size) { return answer(bide::sys::r
 ssize_t bide_ev_write(int fd, const void* from, size_t size) {
   return answer(bide::sys::raw(SYS_write, fd, from, size));
 }
-int bide_ev_close(int fd) { return static_cast<int>(answer(bide::sys::raw(SYS_close, fd))); }
+int bide_ev_close(int fd) {
+  bide::io::close_own_fd(fd);
+  return 0;
+}
 int bide_ev_fcntl(int fd, int command, ...) {
   va_list rest;
   va_start(rest, command);

@@ -34,7 +34,6 @@ loop*& seam::current() noexcept {
   return current;
 }
 std::int64_t seam::until() noexcept { return current()->until_; }
-void seam::polls_with(int fd) noexcept { current()->poll_fd_ = fd; }
 void seam::refused(int fd, int error) noexcept { 
   current()->until_ = 0;  // somebody is ready now: no sleep
   current()->listener_->on_refused(fd, error);
@@ -48,12 +47,10 @@ int loop::open(listener& who, int bell) noexcept {
 int loop::reopen(int bell) noexcept {
   close();
   const inside mark(this);
-  poll_fd_ = -1;
   // EVFLAG_NOSIGMASK and no child or signal watchers: signals are the program's. LIBEV_FLAGS chooses the back end.
   ev_ = ev_loop_new(EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
   if (!ev_) return -EMFILE;
   ev_set_userdata(ev_, this);
-  bell_ = bell;
   ev_io_init(of(bell_watcher_), on_bell, bell, EV_READ);
   ev_io_start(ev_, of(bell_watcher_));
   return 0;
@@ -64,7 +61,6 @@ void loop::close() noexcept {
   const inside mark(this);
   ev_loop_destroy(ev_);
   ev_ = nullptr;
-  poll_fd_ = -1;
 }
 
 void loop::initialise(watcher& w, int fd, readiness which) noexcept {

@@ -49,10 +49,6 @@ class loop {
   // Waits for events, the bell or the monotonic `until`. Stops watching the bell for nobody.
   void sleep(std::int64_t until) noexcept;
 
-  // The loop's own descriptors, -1 where there is none: a program must not close them.
-  int poll_fd() const noexcept { return poll_fd_; }
-  int bell() const noexcept { return bell_; }
-
  private:
   friend struct seam;  // libev's side of it
   static void on_io(struct ev_loop*, ::ev_io*, int) noexcept;
@@ -62,8 +58,6 @@ class loop {
   struct ev_loop* ev_ = nullptr;
   listener* listener_ = nullptr;
   watcher bell_watcher_;
-  int bell_ = -1;
-  int poll_fd_ = -1;
   std::int64_t until_ = 0;  // when the sleep in progress ends
 };
 

@@ -76,17 +76,18 @@ fd_slot* reactor::slot(int fd) noexcept {
   if (!s.used) {
     ::new (&s) fd_slot;
     s.used = true;
-  } else if (!s.refused) {
+  } else if (!s.stale) {
     return &s;
   }
   for (const readiness r : {readiness::readable, readiness::writable}) {
     watcher& w = s.watchers[index_of(r)];
-    if (s.refused && loop_.started(w)) loop_.stop(w);
+    if (s.stale && loop_.started(w)) loop_.stop(w);
     w.owner = &s;
-    // After a refusal as well: only a newly initialised watcher makes libev tell the kernel again.
+    // Only a newly initialised watcher makes libev tell the kernel again: a stop and a start between two iterations
+    // come to nothing, though the number may have got another owner in between.
     loop_.initialise(w, fd, r);
   }
-  s.refused = false;
+  s.stale = false;
   return &s;
 }
 
@@ -158,7 +159,20 @@ void reactor::forget(int fd) noexcept {
       if (place.request && !place.request->done) ring_.cancel(*place.request);
     }
   }
-  s->refused = false;
+  s->stale = true;
+}
+
+void reactor::nudge(int fd) noexcept {
+  fd_slot* s = slot_if_any(fd);
+  if (!s) return;
+  for (auto& waiting : s->waiting) {
+    for (auto at = waiting.begin(); at != waiting.end();) {
+      fd_wait& place = *at++;
+      if (place.request) continue;
+      place.unlink();
+      core::wake(place.who, wait_result::ready);
+    }
+  }
 }
 
 void reactor::on_ready(watcher& w) noexcept {
@@ -177,7 +191,7 @@ void reactor::on_ready(watcher& w) noexcept {
 void reactor::on_refused(int fd, int error) noexcept {
   fd_slot* s = slot_if_any(fd);
   if (!s) return;
-  s->refused = true;
+  s->stale = true;
   for (auto& waiting : s->waiting) {
     while (!waiting.empty()) {
       fd_wait& place = waiting.front();

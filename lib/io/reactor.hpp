@@ -31,7 +31,7 @@ struct fd_slot {
   watcher watchers[2];      // by readiness
   fd_wait_list waiting[2];  // by readiness
   bool used = false;
-  bool refused = false;  // libev believes that the kernel watches it, which it does not
+  bool stale = false;  // what libev believes the kernel to watch is not so, or is another descriptor
 };
 
 class reactor final : loop::listener {
@@ -55,6 +55,9 @@ class reactor final : loop::listener {
 
   // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`.
   void forget(int fd) noexcept;
+
+  // Those who wait for readiness of the descriptor look again.
+  void nudge(int fd) noexcept;
 
   bool anyone_waits() const noexcept { return waiting_ != 0; }
   std::uint32_t waiting() const noexcept { return waiting_; }

@@ -17,7 +17,7 @@ void set_signal_worker(worker_core* w) noexcept { signal_worker.store(w, std::me
 
 void note_signal(bool restarts) noexcept {
   worker_core* w = signal_worker.load(std::memory_order_acquire);
-  if (!w) return;
+  if (!w || (w == this_worker() && w->current == w->runtime->main)) return;
   if (!restarts) not_restarting.store(true, std::memory_order_relaxed);
   w->signalled.store(true, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
   ring(*w);

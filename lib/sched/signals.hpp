@@ -6,7 +6,8 @@
 
 namespace bide::core {
 
-// In a signal handler, on any thread: says that a handler ran, with or without SA_RESTART.
+// In a signal handler, on any thread: says that a handler ran, with or without SA_RESTART. One that hits the first fiber
+// while it runs interrupts no call.
 void note_signal(bool restarts) noexcept;
 
 // The worker of the first fiber of the process's first runtime, or null.

@@ -56,14 +56,13 @@ void raise_file_limit(unsigned users) {
                users, needed, files.rlim_max);
 }
 
-void watch(job& all, meter& costs, const std::string& who) {
+void watch(const job& all, const meter& costs, const std::string& who) {
   progress line;
   const auto text = [&] {
     return fmt::format("{}: {} of {} fetches, {:.0f}/s, {} wrong, {} kernel threads", who, all.done(), all.fetches,
                        all.done() / costs.seconds(), all.wrong.load(), costs.threads_now());
   };
   while (all.users_left > 0) {
-    costs.sample();
     line.show(text());
     usleep(10'000);
   }
@@ -127,6 +126,7 @@ int main(int argc, char** argv) try {
   else
     run_by_threads(all, look_on);
 
+  costs.stop();
   const auto result = report(all, costs, with);
   fmt::print("{}\n", result.dump());
   if (all.wrong)

@@ -28,9 +28,20 @@ double cpu_of_process() {
 
 }  // namespace
 
-meter::meter() : start_(std::chrono::steady_clock::now()), cpu_at_start_(cpu_of_process()) {}
+meter::meter() : start_(std::chrono::steady_clock::now()), cpu_at_start_(cpu_of_process()) {
+  sampler_ = std::jthread([this](std::stop_token over) {
+    while (!over.stop_requested()) {
+      now_ = of_status("Threads") - 1;
+      samples_.push_back(now_);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+}
 
-void meter::sample() { samples_.push_back(of_status("Threads")); }
+void meter::stop() {
+  sampler_.request_stop();
+  sampler_.join();
+}
 
 double meter::seconds() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();

@@ -1,32 +1,37 @@
 // What a run costs its process, as the kernel counts it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <thread>
 #include <vector>
 
 /// Measures from its construction on: time and CPU by clock, memory by the kernel's high-water mark, threads by
 /// sample.
 ///
-/// Threads:  the one that made it, or the fiber.
+/// The samples are taken by a kernel thread of its own, which it doesn't count: a fiber would miss the threads that
+/// come and go while others run. Threads:  any, one at a time.
 class meter {
  public:
   meter();
 
-  /// Counts the kernel threads that live now. Threads that come and go between two samples are not seen.
-  void sample();
+  /// Ends the sampling. The figures of threads but threads_now() are to be read after that.
+  void stop();
 
   double seconds() const;
   /// User and system time of all threads.
   double cpu_seconds() const;
   /// Since the program started; resident pages only, so without the kernel's own stack of 16 KiB for each thread.
   std::size_t peak_memory_kib() const;
-  std::size_t threads_now() const { return samples_.empty() ? 0 : samples_.back(); }
+  std::size_t threads_now() const { return now_; }
   std::size_t threads_peak() const;
   std::size_t threads_median() const;
 
  private:
   std::chrono::steady_clock::time_point start_;
   double cpu_at_start_;
-  std::vector<std::size_t> samples_;
+  std::atomic<std::size_t> now_{0};   // any thread
+  std::vector<std::size_t> samples_;  // the sampler's until it has ended
+  std::jthread sampler_;
 };

@@ -7,11 +7,11 @@ import statistics
 import subprocess
 
 
-def number(value):
-    if value is None:
-        return "-"
+def number(value, unit=""):
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if unit == "ns":
+        return f"{value:.1f}"
     return f"{value:.4f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
 
 
@@ -19,7 +19,7 @@ def line(figure, wanted):
     if wanted is None:
         return "-"
     sign = "=" if figure.exact else ">=" if figure.at_least else "<="
-    return f"{sign} {number(wanted)}"
+    return f"{sign} {number(wanted, figure.unit)}"
 
 
 def verdict(figure, value):
@@ -54,10 +54,11 @@ def print_table(judged, samples):
     last = None
     for entry in judged:
         figure = entry["figure"]
-        spread = "" if entry["rounds"] == 1 else f"{number(entry['low'])} - {number(entry['high'])}"
+        low, middle, high = (number(entry[key], figure.unit) for key in ("low", "value", "high"))
+        spread = "" if entry["rounds"] == 1 else f"{low} - {high}"
         row = figure.row if figure.row != last else ""
         last = figure.row
-        print(form.format(row, figure.what, number(entry["value"]), figure.unit, spread, line(figure, figure.must),
+        print(form.format(row, figure.what, middle, figure.unit, spread, line(figure, figure.must),
                           line(figure, figure.reach), entry["verdict"]).rstrip())
     missed = sum(entry["verdict"] == "MISSED" for entry in judged)
     drawn = sum(entry["must"] is not None for entry in judged)

@@ -36,7 +36,7 @@ SUITES = [
         *probes({2}, "bench_bide", "yield-1000"),
         *probes({2}, "bench_floor", "jump-1000"),
         *probes({2}, "bench_boost", "yield-1000"),
-        *probes({3}, "bench_bide", "spawn-join"),
+        *probes({3}, "bench_bide", "spawn-join", "spawn-join-threaded"),
         *probes({3}, "bench_boost", "spawn-join", "spawn-join-default"),
         *probes({3}, "bench_floor", "spawn-join"),
     )),
@@ -68,7 +68,7 @@ SUITES = [
         *probes({9}, "bench_door_ready", "socket", "pipe"),
     )),
     Suite("doors outside fibers", 11, 5, (
-        *probes({10}, "bench_door_outside", "plain", "beside", "libc"),
+        *probes({10}, "bench_door_outside", "plain", "beside"),
     )),
     Suite("echo, 100 connections", 21, 5, echoes(100, 0.4, 0.15, "epoll", "bide", "libev", "threads")),
     Suite("echo, 1,000 connections", 7, 1, echoes(1000, 0.8, 0.3, "epoll", "bide", "threads"), heavy=True),

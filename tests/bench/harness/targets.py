@@ -42,6 +42,7 @@ FIGURES = [
     Figure(3, "  of Boost.Fiber's, pooled stack", "bide:spawn-join", "boost:spawn-join", must=1 / 6),
     Figure(3, "  of Boost.Fiber's, default stack", "bide:spawn-join", "boost-default:spawn-join"),
     Figure(3, "  of a pthread's", "bide:spawn-join", "pthread:spawn-join", must=1 / 250),
+    Figure(3, "  where a second thread has been", "bide-threaded:spawn-join", F, "F"),
     # Memory of parked fibers.
     Figure(4, "parked, guarded, of 100,000: resident", "bide:parked-resident", unit="KiB", must=4.3, reach=4.1,
            scale=1 / KIB),
@@ -62,6 +63,7 @@ FIGURES = [
     Figure(6, "uncontended local_mutex / pthread", "bide:lock-local", "pthread:lock", must=0.5),
     Figure(6, "uncontended mutex / pthread", "bide:lock", "pthread:lock", must=1.25, reach=0.8),
     Figure(6, "  of Boost.Fiber's", "bide:lock", "boost:lock"),
+    Figure(6, "both in a process of one thread", "bide:lock-alone", "pthread:lock-alone"),
     # Kernel calls.
     Figure(8, "kernel calls of an echo that waits", "bide:calls", must=3, exact=True),
     Figure(8, "  epoll_ctl among them", "bide:calls-epoll_ctl", must=0, exact=True),
@@ -71,16 +73,21 @@ FIGURES = [
     Figure(8, "  a request of a batch of 100 / epoll loop", "bide:batch-calls", "epoll:batch-calls", reach=1.02),
     Figure(9, "kernel calls of a ready read or write", "bide:ready-calls", must=1, exact=True),
     Figure(9, "ready read from a socket, on top of raw", "bide:socket-read", unit="ns", must=25, reach=10),
+    Figure(9, "  on top of a raw recv", "bide:socket-read-own", unit="ns"),
+    Figure(9, "  after a short read", "bide:socket-read-short", unit="ns"),
     Figure(9, "ready write to a socket", "bide:socket-write", unit="ns", must=25, reach=10),
+    Figure(9, "  on top of a raw send", "bide:socket-write-own", unit="ns"),
     Figure(9, "ready read from a pipe", "bide:pipe-read", unit="ns", must=25, reach=10),
+    Figure(9, "  on top of a raw preadv2", "bide:pipe-read-own", unit="ns"),
+    Figure(9, "  after a short read", "bide:pipe-read-short", unit="ns"),
     Figure(9, "ready write to a pipe", "bide:pipe-write", unit="ns", must=25, reach=10),
-    Figure(9, "ready after a short read: a socket", "bide:socket-short-read", unit="ns"),
-    Figure(9, "ready after a short read: a pipe", "bide:pipe-short-read", unit="ns"),
+    Figure(9, "  on top of a raw pwritev2", "bide:pipe-write-own", unit="ns"),
     Figure(10, "read outside any fiber, on top of raw", "bide:outside-read", unit="ns", must=3, reach=1.5),
+    Figure(10, "  libc's own, on top of raw", "libc:outside-read", unit="ns"),
     Figure(10, "write outside any fiber", "bide:outside-write", unit="ns", must=3, reach=1.5),
-    Figure(10, "read, a runtime on another thread", "bide:beside-read", unit="ns", must=3, reach=1.5),
-    Figure(10, "write, a runtime on another thread", "bide:beside-write", unit="ns", must=3, reach=1.5),
-    Figure(10, "libc's own read", "libc:outside-read", unit="ns"),
+    Figure(10, "read beside a runtime, on top of libc's", "bide:beside-read", unit="ns", must=3, reach=1.5),
+    Figure(10, "  libc's own, on top of raw", "libc:beside-read", unit="ns"),
+    Figure(10, "write beside a runtime, on top of libc's", "bide:beside-write", unit="ns", must=3, reach=1.5),
     # Server CPU a request, of a bare level-triggered epoll loop's.
     Figure(11, "echo CPU, 100 connections / epoll loop", "bide:echo-100", "epoll:echo-100", must=1.15, reach=1.05),
     Figure(11, "  of libev callbacks", "bide:echo-100", "libev:echo-100"),
@@ -92,8 +99,8 @@ FIGURES = [
     # Timers.
     Figure(14, "a wait's deadline, 100,000 live timers", "bide:timeout", unit="ns", must=30, reach=15),
     Figure(14, "  as the earliest of them", "bide:timeout-earliest", unit="ns"),
-    Figure(14, "  of a bare ev_timer's", "bide:timeout", "libev:timeout"),
-    Figure(14, "  of Boost.Fiber's", "bide:timeout", "boost:timeout"),
+    Figure(14, "  a bare ev_timer's start and stop", "libev:timeout", unit="ns"),
+    Figure(14, "  Boost.Fiber's", "boost:timeout", unit="ns"),
 ]
 
 ROWS = sorted({figure.row for figure in FIGURES})

@@ -52,17 +52,29 @@ void million_64() { bench::measure_parked<runtime>(subject, "million-64", 1'000'
 void million_256() { bench::measure_parked<runtime>(subject, "million-256", 1'000'000, 256 * 1024); }
 void timeout() { bench::measure_timeout<runtime>(subject); }
 
+void spawn_join_threaded() {
+  bench::have_second_thread();
+  bench::measure_spawn_join<runtime>("bide-threaded", 2'000'000);
+}
+
 void lock() {
-  static bide::mutex any_thread;
-  static bide::local_mutex one_worker;
-  bench::measure_lock(subject, "lock", any_thread);
-  bench::measure_lock(subject, "lock-local", one_worker);
+  bench::measure_lock<bide::mutex>(subject, "lock-alone");
+  bench::have_second_thread();
+  bench::measure_lock<bide::mutex>(subject, "lock");
+  bench::measure_lock<bide::local_mutex>(subject, "lock-local");
 }
 
 constexpr bench::probe probes[] = {
-    {"yield-2", yield_2}, {"yield-1000", yield_1000}, {"spawn-join", spawn_join},
-    {"parked", parked},   {"million-64", million_64}, {"million-256", million_256},
-    {"lock", lock},       {"timeout", timeout},
+    {"spawn-join-threaded", spawn_join_threaded},
+
+    {"yield-2", yield_2},
+    {"yield-1000", yield_1000},
+    {"spawn-join", spawn_join},
+    {"parked", parked},
+    {"million-64", million_64},
+    {"million-256", million_256},
+    {"lock", lock},
+    {"timeout", timeout},
 };
 
 }  // namespace

@@ -94,8 +94,8 @@ void timeout() {
 }
 
 void lock() {
-  static fibers::mutex mutex;
-  bench::measure_lock(subject, "lock", mutex);
+  bench::have_second_thread();
+  bench::measure_lock<fibers::mutex>(subject, "lock");
 }
 
 constexpr bench::probe probes[] = {

@@ -13,15 +13,20 @@ namespace bench {
 /// Out of line, because the kernel leaves nothing in the CPU's return predictor: whatever function makes a kernel
 /// call pays about 9 ns at its own return, libc's as well as ours, and an inline `syscall` would show that as our
 /// cost.
-[[gnu::noinline]] inline long raw_call(long number, long a, const void* b, std::size_t c) {
+[[gnu::noinline]] inline long raw_call(long number, long a, const void* b, long c, long d = 0, long e = 0,
+                                       long f = 0) {
   long result;
-  asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
   return result;
 }
-[[gnu::always_inline]] inline long raw_read(int fd, void* to, std::size_t size) {
-  return raw_call(SYS_read, fd, to, size);
-}
-[[gnu::always_inline]] inline long raw_write(int fd, const void* from, std::size_t size) {
+[[gnu::always_inline]] inline long raw_read(int fd, void* to, long size) { return raw_call(SYS_read, fd, to, size); }
+[[gnu::always_inline]] inline long raw_write(int fd, const void* from, long size) {
   return raw_call(SYS_write, fd, from, size);
 }
 

@@ -113,13 +113,9 @@ struct thread_mutex {
 };
 
 void lock() {
-  // glibc leaves its atomics out until a process has had a second thread.
-  long ran = 0;
-  pthread_t second;
-  if (pthread_create(&second, nullptr, count_up, &ran) != 0) std::abort();
-  pthread_join(second, nullptr);
-  static thread_mutex mutex;
-  bench::measure_lock("pthread", "lock", mutex);
+  bench::measure_lock<thread_mutex>("pthread", "lock-alone");
+  bench::have_second_thread();
+  bench::measure_lock<thread_mutex>("pthread", "lock");
 }
 
 // A guard and one touched page for each of 100,000 stacks: the least that a parked, guarded fiber can take.

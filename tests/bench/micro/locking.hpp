@@ -17,7 +17,8 @@ template <class Mutex>
 
 /// Reports the CPU time of one lock and unlock.
 template <class Mutex>
-void measure_lock(const char* subject, const char* figure, Mutex& mutex) {
+void measure_lock(const char* subject, const char* figure) {
+  static Mutex mutex;
   constexpr long times = 8'000'000;
   lock_and_unlock(mutex, times / 10);
   const double start = cpu_ns();

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <string_view>
+#include <thread>
 #include <vector>
 
 namespace bench {
@@ -27,6 +27,11 @@ inline void report(const char* subject, const char* figure, double value) {
 
 /// Stops the compiler from moving memory accesses across this point.
 inline void barrier() { asm volatile("" ::: "memory"); }
+
+/// Makes this a process that has had a second thread: libraries leave their atomics out before.
+inline void have_second_thread() {
+  std::thread([] {}).join();
+}
 
 inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);

@@ -25,6 +25,6 @@ constexpr int rounds(int plain) noexcept { return sanitized ? plain / 10 + 1 : p
 // Leaves the test case, and says why.
 #define SKIP_IF(condition, reason)                                                          \
   if (condition) {                                                                          \
-    fprintf(stderr, "skipped: %s: %s\n", doctest::detail::g_cs->currentTest->m_name, reason); \
+    fprintf(stderr, "skipped: %s: %s\n", doctest::getContextOptions()->currentTest->m_name, reason); \
     return;                                                                                 \
   }

@@ -1,0 +1,157 @@
+"""What the libraries export, import and install is what is meant, and no more.
+
+usage: symbols_test.py BUILD_FOLDER [test...]
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = Path()
+LIBBIDE, LIBHOOK = 'libbide.so', 'libbide-hook.so'
+
+# The calls that have a door, and how glibc may spell them.
+CALLS = ('read readv recv recvfrom recvmsg recvmmsg write writev send sendto sendmsg sendmmsg accept accept4 connect poll '
+         'ppoll select pselect epoll_wait epoll_pwait epoll_pwait2 sleep usleep nanosleep clock_nanosleep close dup2 dup3 '
+         'close_range shutdown getaddrinfo gethostbyname gethostbyname2 gethostbyname_r gethostbyname2_r gethostbyaddr '
+         'gethostbyaddr_r getnameinfo').split()
+SPELLING = re.compile(r'^_{0,2}(?:libc_)?(?:' + '|'.join(CALLS) + r')(?:64)?(?:_time64)?(?:_chk)?$')
+
+
+def run(*command, **how):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, **how)
+    if done.returncode:
+        raise AssertionError(f'{" ".join(map(str, command))}\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+def symbols(library, *options):
+    """The dynamic symbols of a library, with nm's letter: {name: letter}."""
+    found = {}
+    for line in run('nm', '-D', '--format=posix', *options, library).splitlines():
+        match = re.match(r'(.+?) (\w)(?: |$)', line)
+        if match:
+            found[match[1]] = match[2]
+    return found
+
+
+def built(name):
+    return BUILD / 'lib' / name
+
+
+def listed(name):
+    return [line for line in (HERE / name).read_text().splitlines() if line and not line.startswith('#')]
+
+
+def dynamic(library, tag):
+    return re.findall(rf'\({tag}\).*\[(.+)\]', run('readelf', '-d', built(library)))
+
+
+class Exports(unittest.TestCase):
+    maxDiff = None
+
+    def test_libbide_exports_what_its_list_says(self):
+        self.assertEqual(sorted(symbols(built(LIBBIDE), '--defined-only', '-C')), sorted(listed('libbide.txt')))
+
+    def test_libbide_hook_exports_what_its_list_says(self):
+        offered = [re.sub(r'^\+ ([^:]+):.*', r'\1', line) for line in listed('libbide-hook.txt') if not line.startswith('- ')]
+        self.assertEqual(sorted(symbols(built(LIBHOOK), '--defined-only')), sorted(offered))
+
+    def test_the_door_has_no_version(self):
+        # A versioned name would pass by programs that were linked against another version of libc's.
+        self.assertNotIn('Version definition', run('readelf', '-V', built(LIBHOOK)))
+
+    def test_libev_and_boost_stay_inside(self):
+        for library in (LIBBIDE, LIBHOOK):
+            for name in symbols(built(library)):
+                self.assertNotRegex(name, r'^_?ev_|^jump_fcontext|^make_fcontext|^ontop_fcontext|boost')
+            self.assertFalse([n for n in dynamic(library, 'NEEDED') if re.match(r'lib(ev|boost)', n)])
+
+    def test_the_libraries_have_their_sonames(self):
+        self.assertEqual(dynamic(LIBBIDE, 'SONAME'), ['libbide.so.0'])
+        self.assertEqual(dynamic(LIBHOOK, 'SONAME'), ['libbide-hook.so.0'])
+        self.assertIn('libbide.so.0', dynamic(LIBHOOK, 'NEEDED'))
+
+    def test_no_stack_is_executable(self):
+        for library in (LIBBIDE, LIBHOOK):
+            self.assertRegex(run('readelf', '-lW', built(library)), r'GNU_STACK\s.* RW ')
+
+
+class Glibc(unittest.TestCase):
+    def setUp(self):
+        path = run('cc', '-print-file-name=libc.so.6').strip()
+        self.public = set()
+        for line in run('nm', '-D', '--defined-only', '--with-symbol-versions', path).splitlines():
+            name, _, version = line.split()[-1].partition('@')
+            if version and 'GLIBC_PRIVATE' not in version:
+                self.public.add(name)
+
+    def test_every_offered_name_is_one_of_glibcs(self):
+        plain = [line for line in listed('libbide-hook.txt') if line[0] not in '+-']
+        self.assertEqual([name for name in plain if name not in self.public], [])
+        beyond = [re.match(r'\+ ([^:]+): \w', line) for line in listed('libbide-hook.txt') if line[0] == '+']
+        self.assertNotIn(None, beyond, 'a name that glibc lacks needs its reason')
+        self.assertEqual([m[1] for m in beyond if m[1] in self.public], [])
+
+    def test_every_spelling_that_glibc_has_is_offered_or_left_alone_for_a_reason(self):
+        known = {re.sub(r'^[+-] ([^:]+):.*', r'\1', line) for line in listed('libbide-hook.txt')}
+        self.assertEqual(sorted(name for name in self.public if SPELLING.match(name) and name not in known), [])
+
+    def test_the_pattern_of_spellings_finds_them(self):
+        for name in ('__read_chk', '__poll_chk', 'read', '__close', '__ppoll_chk'):
+            self.assertIn(name, self.public)
+            self.assertRegex(name, SPELLING)
+
+
+class Installed(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Path(tempfile.mkdtemp(prefix='bide-installed.'))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        run('meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', cls.folder)
+        cls.pc = next(cls.folder.rglob('bide.pc')).parent
+        cls.libraries = cls.pc.parent
+
+    def pkg_config(self, *what):
+        where = {'PKG_CONFIG_LIBDIR': str(self.pc), 'PKG_CONFIG_SYSROOT_DIR': str(self.folder)}
+        return run('pkg-config', *what, env=os.environ | where).split()
+
+    def build_and_run(self, source, package, *more):
+        program = self.folder / Path(source).stem
+        run('c++', '-std=c++20', '-Wall', '-Wextra', '-Werror', HERE / source, *self.pkg_config('--cflags', '--libs', package),
+            *more, '-o', program)
+        return run(program, env=os.environ | {'LD_LIBRARY_PATH': str(self.libraries)}), program
+
+    def test_every_public_header_is_installed_and_no_other(self):
+        below = lambda folder: sorted(str(p.relative_to(folder)) for p in folder.rglob('*.hpp'))
+        installed = next(p for p in self.folder.rglob('bide.hpp')).parents[1]
+        self.assertEqual(below(installed), below(ROOT / 'include'))
+
+    def test_a_program_builds_with_bide_and_runs(self):
+        said, program = self.build_and_run('plain.cpp', 'bide')
+        self.assertEqual(said, 'spawned 42\n')
+        self.assertNotIn('libbide-hook', run('readelf', '-d', program))
+
+    def test_a_program_builds_with_bide_hook_and_its_sleeps_wait_beside_each_other(self):
+        said, program = self.build_and_run('hooked.cpp', 'bide-hook')
+        self.assertEqual(said, 'together\n')
+        # Whatever else is linked: the door comes before libc, though nothing asks for it by name.
+        needed = re.findall(r'\(NEEDED\).*\[(.+)\]', run('readelf', '-d', program))
+        self.assertLess(needed.index('libbide-hook.so.0'), needed.index('libc.so.6'))
+
+    def test_nothing_names_the_build_folder(self):
+        for path in [*self.pc.glob('*.pc'), *self.folder.rglob('*.hpp')]:
+            self.assertNotIn(str(BUILD), path.read_text())
+        for library in (LIBBIDE, LIBHOOK):
+            self.assertNotRegex(run('readelf', '-d', next(self.folder.rglob(library))), 'RPATH|RUNPATH')
+
+
+if __name__ == '__main__':
+    BUILD = Path(sys.argv.pop(1)).resolve()
+    unittest.main(verbosity=2)
