@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -90,7 +91,13 @@ std::int64_t fd_call::deadline() noexcept {
 }
 
 bool fd_call::below_low_water() const noexcept {
-  return facts_ && facts_->low_water.load(std::memory_order_relaxed) && !poll_now(fd_, POLLIN);
+  if (!facts_ || !facts_->low_water.load(std::memory_order_relaxed)) return false;
+  // Counted, because not every family's poll goes by it: unix(7) sockets are readable from the first byte.
+  int there = 0, least = 0;
+  socklen_t size = sizeof least;
+  sys::raw(SYS_ioctl, fd_, FIONREAD, &there);
+  sys::raw(SYS_getsockopt, fd_, SOL_SOCKET, SO_RCVLOWAT, &least, &size);
+  return there < least && !(poll_now(fd_, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 bool fd_call::quiet() noexcept {

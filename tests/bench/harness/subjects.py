@@ -111,7 +111,7 @@ class EchoCalls:
     name = property(lambda self: f"strace, {'batch' if self.batch else 'one connection'}")
 
     def measure(self, directory):
-        connections, steps = (100, 40) if self.batch else (1, 250)
+        connections, steps = (100, 20) if self.batch else (1, 150)
         less, more = (self.count(directory, connections, times) for times in (steps, 2 * steps))
         calls = difference(less, more, connections * steps)
         figure = "batch-calls" if self.batch else "calls"

@@ -32,10 +32,9 @@ namespace bench {
 
 /// Alternates pieces of two loops, and returns how much more CPU time a turn of `measured` takes than one of `base`.
 template <class Base, class Measured>
-double on_top(Base&& base, Measured&& measured) {
-  constexpr int pieces = 101;
-  constexpr int turns = 2'000;
-  const auto piece = [](auto& body) {
+double on_top(Base&& base, Measured&& measured, int turns = 1'000) {
+  constexpr int pieces = 81;
+  const auto piece = [turns](auto& body) {
     const double start = cpu_ns();
     for (int i = 0; i < turns; ++i) body();
     return (cpu_ns() - start) / turns;
