@@ -126,7 +126,7 @@ long fd_call::back_off(std::int64_t until) noexcept {
   return how == wait_result::expired && again == until ? -ETIME : 0;
 }
 
-long fd_call::wait() noexcept {
+long fd_call::wait(moved so_far) noexcept {
   if (!begun_ && settings().nonblocking) return -EAGAIN;
   const std::int64_t until = deadline();
   // Woken for nothing more than once: by another who was quicker, or is the event a lie?
@@ -134,7 +134,7 @@ long fd_call::wait() noexcept {
   lies_ = lie ? lies_ + 1 : 0;
   const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, until);
   if (end == 0) ++waits_;
-  if (signal_seen(until != base::never) == after_signal::report) return -EINTR;
+  if (signal_seen(until != base::never || so_far == moved::something) == after_signal::report) return -EINTR;
   if (end == -ETIME) return -EAGAIN;  // socket(7): a timeout is reported as EAGAIN
   if (end == 0 && !same_owner()) return -EBADF;
   return end;

@@ -56,7 +56,12 @@ class fd_call {
 
   // An attempt would have waited: waits in its place. Returns 0 for another attempt, or what the call returns if it has
   // nothing to show: -EAGAIN (the caller asked not to wait, or the timeout passed), -EINTR, -ECANCELED, -EBADF, -ENOMEM.
-  long wait() noexcept;
+  // A call that has moved something is not restarted after a signal handler: it returns what it moved.
+  enum class moved : bool { nothing, something };
+  long wait(moved so_far = moved::nothing) noexcept;
+
+  // unix(7) streams count SO_SNDTIMEO anew for each piece that found room.
+  void restart_timeout() noexcept { begun_ = false; }
 
   // Would an attempt to read be in vain, and may the caller wait? Only where nobody else can have changed the
   // settings. Then wait() first: an event costs no more than the attempt that finds nothing.

@@ -46,12 +46,15 @@ long write_all(fd_call& c, partial& rest, Try try_once) noexcept {
     const long n = try_once(rest.now(), rest.count());
     if (n >= 0) {
       if (!rest.advance(static_cast<std::size_t>(n))) return static_cast<long>(rest.done());
+      if (c.kind() == io::fd_kind::fifo) continue;  // went in a piece at a time
+      if (n > 0 && c.quiet()) c.restart_timeout();
     } else if (n != -EAGAIN) {
       if (rest.done()) return static_cast<long>(rest.done());
       return n == -EPIPE && c.quiet() ? -pending_error(c.fd(), EPIPE) : n;
     }
     // Short: the next attempt would most likely wait, and a caller who does not wait gets the count.
-    if (const long end = c.wait()) return rest.done() ? static_cast<long>(rest.done()) : end;
+    const auto moved = rest.done() ? fd_call::moved::something : fd_call::moved::nothing;
+    if (const long end = c.wait(moved)) return rest.done() ? static_cast<long>(rest.done()) : end;
     if (rest.done() && error_waits(c)) return static_cast<long>(rest.done());
   }
 }
@@ -71,7 +74,8 @@ long read_all(fd_call& c, std::size_t size, Try try_from) noexcept {
     } else if (n != -EAGAIN) {
       return done ? static_cast<long>(done) : n;
     }
-    if (const long end = c.wait()) return done ? static_cast<long>(done) : end;
+    const auto moved = done ? fd_call::moved::something : fd_call::moved::nothing;
+    if (const long end = c.wait(moved)) return done ? static_cast<long>(done) : end;
     if (done && error_waits(c)) return static_cast<long>(done);
   }
 }

@@ -99,6 +99,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
     if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
     if (!poll_now(c.fd(), POLLOUT)) return -EAGAIN;
     if (found == fd_kind::fifo) {
+      c.set_kind(found);
       // pipe(7): room for PIPE_BUF bytes is what POLLOUT means, and that many are written at once or not at all.
       std::size_t total = 0;
       for (long i = 0; i < count; ++i) total += v[i].iov_len;

@@ -184,8 +184,9 @@ void reactor::on_ready(watcher& w) noexcept {
     waiting.pop_front();
     anyone = core::wake(place.who, wait_result::ready) || anyone;
   }
-  // Nobody cares, and not because those who do have not had their turn yet.
-  if (!anyone && worker_->ready.empty()) loop_.stop(w);
+  // Nobody cares: not now, with nobody ready who might come to, or not for the second time.
+  if (!anyone && (w.missed || worker_->ready.empty())) loop_.stop(w);
+  w.missed = !anyone;
 }
 
 void reactor::on_refused(int fd, int error) noexcept {

@@ -119,7 +119,7 @@ std::string show(const lines& threads, const lines& fibers) {
                                     std::make_reverse_iterator(b));
   std::string text;
   if (a != threads.begin()) text += "\n    both     " + *(a - 1);
-  for (auto line = a; line != x.base(); ++line) text += "\n    threads  " + *line;
+  for (auto line = a; line != x.base(); ++line) text += "\n    wanted   " + *line;
   for (auto line = b; line != y.base(); ++line) text += "\n    fibers   " + *line;
   return text;
 }

@@ -128,6 +128,23 @@ TEST_SUITE("differential/connect") {
     });
   }
 
+  TEST_CASE("a second connect waits for the end of the first") {
+    compare([](actor& me) {
+      full_listener full;
+      const fd socket = tcp_socket();
+      set_timeout(socket, SO_SNDTIMEO, 100ms);
+      me.call_for(100ms, "connect", [&] { return connect(socket, full.at.name(), sizeof full.at.address); });
+      set_timeout(socket, SO_SNDTIMEO, 0ms);
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        for (int i = 0; i < 2; ++i) fd(must(accept(full.at.socket, nullptr, nullptr), "accept")).close();
+      });
+      me.call("connect again", [&] { return connect(socket, full.at.name(), sizeof full.at.address); });
+      me.call("and again", [&] { return connect(socket, full.at.name(), sizeof full.at.address); });
+      me.join(peer);
+    });
+  }
+
   TEST_CASE("connect to a unix listener with a full backlog waits for an accept") {
     compare([](actor& me) {
       const unix_name at(1);

@@ -272,6 +272,28 @@ TEST_SUITE("differential/shutdown") {
     }
   }
 
+  TEST_CASE("shutdown ends the wait for a message") {
+    for (const kind& k : message_sockets) {
+      CAPTURE(k.name);
+      compare([&](actor& me) {
+        ends e = k.make();
+        actor& peer = me.start("peer", [&](actor& peer) {
+          for (int i = 0; i < 2; ++i) {
+            peer.until_waiting(me);
+            peer.call("shutdown", [&] { return shutdown(e.ours, i == 0 ? SHUT_RD : SHUT_RDWR); });
+          }
+        });
+        char room[8];
+        me.call("recv", [&] { return recv(e.ours, room, sizeof room, 0); });
+        me.call("read again", [&] { return read(e.ours, room, sizeof room); });
+        pollfd wait{e.ours, POLLIN, 0};
+        me.call("poll", [&] { return poll(&wait, 1, 5000); });
+        me.note("events", poll_bits(wait.revents));
+        me.join(peer);
+      });
+    }
+  }
+
   TEST_CASE("a half-closed connection still goes the other way") {
     for (const kind& k : stream_sockets) {
       CAPTURE(k.name);

@@ -17,9 +17,11 @@ def row_list(text):
     rows = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise argparse.ArgumentTypeError(f"{text!r} is no row, nor a range of them")
         rows |= set(range(int(first), int(last or first) + 1))
     if not rows & set(ROWS):
-        raise argparse.ArgumentTypeError(f"no such row; there are {', '.join(map(str, ROWS))}")
+        raise argparse.ArgumentTypeError(f"no row {text}; there are {', '.join(map(str, ROWS))}")
     return rows
 
 
@@ -34,6 +36,7 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and not what is big: within a minute")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds of everything that repeats")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures (build directory)")
+    parser.add_argument("--list", action="store_true", help="print the figures and their lines, measure nothing")
     parser.add_argument("--samples", action="store_true", help="print what was measured too, not only the figures")
     parser.add_argument("--check", action="store_true", help="end with status 1 if a line is missed")
     parser.add_argument("--build-dir", type=Path, required=True, help=argparse.SUPPRESS)
@@ -49,13 +52,17 @@ def main():
     args = parse()
     rows = set().union(*args.rows) if args.rows else set(ROWS)
     rows -= set().union(*args.skip)
+    figures = [figure for figure in FIGURES if figure.row in rows]
+    if args.list:
+        report.print_lines(figures)
+        return 0
     if 5 in rows and not args.quick and available_kib() < MILLION_NEEDS_KIB:
         print("row 5 is left out: it needs 6 GiB of free memory", file=sys.stderr)
         rows.discard(5)
     if os.cpu_count() == 1:
         print("one CPU only: the servers of row 11 share it with their client", file=sys.stderr)
     samples = rounds.measure(SUITES, rows, args.quick, args.rounds, args.build_dir / "tests" / "bench")
-    judged = report.judge([figure for figure in FIGURES if figure.row in rows], samples)
+    judged = report.judge(figures, samples)
     print()
     report.print_table(judged, samples)
     if args.samples:

@@ -48,6 +48,13 @@ def judge(figures, samples):
     return judged
 
 
+def print_lines(figures):
+    form = "{:>3}  {:<43} {:<4} {:>12} {:>12}"
+    print(form.format("row", "figure", "", "must", "reach"))
+    for figure in figures:
+        print(form.format(figure.row, figure.what, figure.unit, line(figure, figure.must), line(figure, figure.reach)))
+
+
 def print_table(judged, samples):
     form = "{:>3}  {:<43} {:>10} {:<4} {:>19}  {:>12} {:>12}  {}"
     print(form.format("row", "figure", "median", "", "lowest - highest", "must", "reach", ""))
@@ -87,6 +94,7 @@ def machine():
         models = [text.split(":", 1)[1].strip() for text in info if text.startswith("model name")]
     packages = ("libboost-fiber-dev", "libev4", "libc6", "g++")
     return {
+        "commit": version_of("git", "-C", os.path.dirname(__file__), "rev-parse", "HEAD"),
         "cpu": models[0] if models else platform.machine(), "cpus": os.cpu_count(), "kernel": platform.release(),
         "load": os.getloadavg(),
         "packages": {name: version_of("dpkg-query", "-W", "-f", "${Version}\n", name) for name in packages}}

@@ -218,16 +218,11 @@ TEST_SUITE("fiber/park") {
     for (const int yielding : {1, 3}) {
       CAPTURE(yielding);
       in_runtime([&] {
+        bool end = false;
         std::vector<bide::task<void>> others;
         for (int i = 1; i < yielding; ++i) {
-          others.push_back(bide::spawn([] {
-            try {
-              for (;;) {
-                bide::yield();
-                bide::sleep_for(microseconds(0));
-              }
-            } catch (const bide::cancelled&) {
-            }
+          others.push_back(bide::spawn([&] {
+            while (!end) bide::yield();
           }));
         }
         auto sleeper = bide::spawn([] { bide::sleep_for(milliseconds(1)); });
@@ -241,7 +236,8 @@ TEST_SUITE("fiber/park") {
         std::thread elsewhere([&] { s.release(); });
         until([&] { return got.load(); });
         elsewhere.join();
-        others.clear();
+        end = true;
+        for (auto& t : others) t.join();
       });
     }
   }
