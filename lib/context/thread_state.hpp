@@ -14,6 +14,7 @@ namespace bide::context {
 struct exception_state {
   void* caught = nullptr;
   unsigned uncaught = 0;
+  unsigned padding = 0;  // copied along: one move of 16 bytes
 };
 
 struct thread_state {

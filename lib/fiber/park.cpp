@@ -82,7 +82,7 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
 
 void yield(worker_core& w, fiber& me) noexcept {
   if (!w.ready.empty()) {
-    make_ready(w, me);
+    w.ready.push_back(me);  // its state is ready already
     return leave(w, me);
   }
   // Alone, and so never its own successor: back at once, or by way of the loop.
