@@ -43,7 +43,8 @@ def of_junit(text):
             wrong = case.findall('failure') + case.findall('error')
             if wrong:
                 count.failed += 1
-                why = ' '.join((wrong[0].get('message') or wrong[0].text or '').split())
+                text = wrong[0].text or wrong[0].get('message') or ''
+                why = ' '.join(text.partition('logged:')[2].split() or text.split())
                 count.notes.append(f'{case.get("name")}: {why[:300]}')
             else:
                 count.passed += 1

@@ -201,7 +201,7 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
 }
 
 bool turn_is_due(worker_core& w) noexcept {
-  constexpr std::uint64_t slice = 100'000;  // ticks between two looks at the loop while fibers are ready
+  const std::uint64_t slice = w.slice;
   const std::uint64_t now = base::ticks();
   // Look at the clock about four times a slice, however long fibers run between switches.
   const std::uint64_t since = now - w.checked_at;

@@ -34,7 +34,7 @@ loop*& seam::current() noexcept {
   return current;
 }
 std::int64_t seam::until() noexcept { return current()->until_; }
-void seam::refused(int fd, int error) noexcept { 
+void seam::refused(int fd, int error) noexcept {
   current()->until_ = 0;  // somebody is ready now: no sleep
   current()->listener_->on_refused(fd, error);
 }

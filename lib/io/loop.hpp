@@ -19,7 +19,6 @@ struct watcher {
   alignas(8) std::byte ev_io_storage[48];
   void* owner = nullptr;  // as the listener likes
   readiness which = readiness::readable;
-  bool missed = false;    // as the listener likes
 };
 
 class loop {

@@ -177,16 +177,17 @@ void reactor::nudge(int fd) noexcept {
 
 void reactor::on_ready(watcher& w) noexcept {
   if (&w == &ring_watcher_) return;  // reaped after the events
-  auto& waiting = static_cast<fd_slot*>(w.owner)->waiting[index_of(w.which)];
-  bool anyone = false;
+  fd_slot& s = *static_cast<fd_slot*>(w.owner);
+  auto& waiting = s.waiting[index_of(w.which)];
+  auto& served = s.served[index_of(w.which)];
+  if (waiting.empty() && served == 0) return loop_.stop(w);
   while (!waiting.empty()) {
     fd_wait& place = waiting.front();
     waiting.pop_front();
-    anyone = core::wake(place.who, wait_result::ready) || anyone;
+    if (!core::wake(place.who, wait_result::ready)) continue;
+    place.served = &served;
+    ++served;
   }
-  // Nobody cares: not now, with nobody ready who might come to, or not for the second time.
-  if (!anyone && (w.missed || worker_->ready.empty())) loop_.stop(w);
-  w.missed = !anyone;
 }
 
 void reactor::on_refused(int fd, int error) noexcept {

@@ -1,7 +1,8 @@
 // Descriptors and those who wait for them, for one worker. Worker only.
 //
 // Level-triggered and lazily re-armed. A watcher, once started, stays started when its waiters are served: a fiber that
-// comes back before the next event costs no epoll_ctl. It is stopped by an event that finds nobody waiting.
+// comes back before the next event costs no epoll_ctl. It is stopped by an event that nobody waits for or is about to
+// take.
 // libev applies changes of interest at its next iteration, so a stop and a start in between cost nothing either.
 #pragma once
 
@@ -20,7 +21,11 @@ namespace bide::io {
 // Somebody's place in a descriptor's list; lives on the waiting fiber's stack.
 struct fd_wait : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
   explicit fd_wait(core::waiter& w) noexcept : who(w) {}
+  ~fd_wait() {
+    if (served) --*served;
+  }
   core::waiter& who;
+  std::uint32_t* served = nullptr;  // where it is counted between its wake and its turn
   ring_op* request = nullptr;  // waits for this rather than for readiness
   int error = 0;               // why it ended, if not as its waiter says: -ENOMEM, -ENOSPC
 };
@@ -30,6 +35,7 @@ using fd_wait_list = boost::intrusive::list<fd_wait, boost::intrusive::constant_
 struct fd_slot {
   watcher watchers[2];      // by readiness
   fd_wait_list waiting[2];  // by readiness
+  std::uint32_t served[2];  // by readiness: woken, and not yet had their turn
   bool used = false;
   bool stale = false;  // what libev believes the kernel to watch is not so, or is another descriptor
 };

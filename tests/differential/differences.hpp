@@ -15,14 +15,4 @@ inline constexpr difference close_wakes_acceptor{"first: accept -> 1", "first: a
 inline constexpr difference close_wakes_receiver{"first: recv MSG_WAITALL -> 5", "first: recv MSG_WAITALL -> 2",
                                                  closed_is_told};
 
-inline constexpr difference terminal_hung_up{
-    "first: read -> -1 EIO", "first: read -> 0",
-    "A thread that waits in a terminal while it is hung up gets EIO, a read that begins afterwards gets the end. An "
-    "attempt after a wait is one that begins afterwards."};
-
-inline constexpr difference error_after_messages{
-    "first: recvmmsg of no messages -> -1 EFAULT", "first: recvmmsg of no messages -> 0",
-    "Linux keeps the error that stopped recvmmsg in the socket and tells it to the next call, whatever that is, unless "
-    "another error comes first (recvmmsg(2), BUGS). No call can put an error into a socket."};
-
 }  // namespace differential::meant

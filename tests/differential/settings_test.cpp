@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
 #include <functional>
 
@@ -56,9 +57,56 @@ const way ways[] = {
        must(fcntl(twin, F_SETFL, flags_with(twin, on)), "fcntl");
      }},
     {"a child's fcntl", [](int fd, bool on) { in_a_child([=] { fcntl(fd, F_SETFL, flags_with(fd, on)); }); }},
-    {"a raw call",
-     [](int fd, bool on) { must(syscall(SYS_fcntl, fd, F_SETFL, flags_with(fd, on)), "syscall"); }},
 };
+const way raw_way{"a raw call",
+                  [](int fd, bool on) { must(syscall(SYS_fcntl, fd, F_SETFL, flags_with(fd, on)), "syscall"); }};
+
+// Reads while set and while not set, by turns. One who should not wait and does is helped out after a while.
+void switch_by_turns(actor& me, ends& e, const way& how) {
+  char room[8];
+  const auto talk = [&] {
+    actor& peer = me.start("peer", [&](actor& peer) {
+      peer.until_waiting(me);
+      must(write(e.theirs, "hello", 5), "write");
+    });
+    me.call("read", [&] { return read(e.ours, room, sizeof room); });
+    me.join(peer);
+  };
+  talk();
+  how.set(e.ours, true);
+  std::atomic<bool> back = false;
+  actor& help = me.start("help", [&](actor&) {
+    for (int i = 0; i < 300 && !back; ++i) moment();
+    if (!back) must(write(e.theirs, "wake up", 7), "write");
+  });
+  me.call("read when set", [&] { return read(e.ours, room, sizeof room); });
+  back = true;
+  me.join(help);
+  me.note("O_NONBLOCK", (fcntl(e.ours, F_GETFL) & O_NONBLOCK) != 0);
+  how.set(e.ours, false);
+  talk();
+}
+
+// SO_RCVTIMEO by some way, after a read that knew of none.
+void bound_by(actor& me, void (*set)(int)) {
+  ends e = tcp_pair();
+  char room[8];
+  actor& peer = me.start("peer", [&](actor& peer) {
+    peer.until_waiting(me);
+    must(write(e.theirs, "hello", 5), "write");
+  });
+  me.call("read", [&] { return read(e.ours, room, sizeof room); });
+  me.join(peer);
+  set(e.ours);
+  std::atomic<bool> back = false;
+  actor& help = me.start("help", [&](actor&) {
+    for (int i = 0; i < 1500 && !back; ++i) moment();
+    if (!back) must(write(e.theirs, "wake up", 7), "write");
+  });
+  me.call_for(100ms, "read when set", [&] { return read(e.ours, room, sizeof room); });
+  back = true;
+  me.join(help);
+}
 
 }  // namespace
 
@@ -70,23 +118,19 @@ TEST_SUITE("differential/settings") {
         CAPTURE(how.name);
         compare([&](actor& me) {
           ends e = k.make();
-          char room[8];
-          const auto talk = [&] {
-            actor& peer = me.start("peer", [&](actor& peer) {
-              peer.until_waiting(me);
-              must(write(e.theirs, "hello", 5), "write");
-            });
-            me.call("read", [&] { return read(e.ours, room, sizeof room); });
-            me.join(peer);
-          };
-          talk();
-          how.set(e.ours, true);
-          me.call("read when set", [&] { return read(e.ours, room, sizeof room); });
-          me.note("O_NONBLOCK", (fcntl(e.ours, F_GETFL) & O_NONBLOCK) != 0);
-          how.set(e.ours, false);
-          talk();
+          switch_by_turns(me, e, how);
         });
       }
+  }
+
+  TEST_CASE("O_NONBLOCK counts though it is set by a call that no door sees") {
+    for (const kind& k : {byte_streams[0], byte_streams[3]}) {
+      CAPTURE(k.name);
+      compare([&](actor& me) {
+        ends e = k.make();
+        switch_by_turns(me, e, raw_way);
+      });
+    }
   }
 
   TEST_CASE("a descriptor that came in a message is waited for as its sender has set it") {
@@ -129,27 +173,44 @@ TEST_SUITE("differential/settings") {
            set_timeout(twin, SO_RCVTIMEO, 100ms);
          }},
         {"a child's setsockopt", [](int fd) { in_a_child([=] { set_timeout(fd, SO_RCVTIMEO, 100ms); }); }},
-        {"a raw call",
-         [](int fd) {
-           const timeval value{0, 100'000};
-           must(syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value), "syscall");
-         }},
     };
     for (const auto& [name, set] : hows) {
       CAPTURE(name);
-      compare([set = set](actor& me) {
-        ends e = tcp_pair();
-        char room[8];
-        actor& peer = me.start("peer", [&](actor& peer) {
-          peer.until_waiting(me);
-          must(write(e.theirs, "hello", 5), "write");
-        });
-        me.call("read", [&] { return read(e.ours, room, sizeof room); });
-        me.join(peer);
-        set(e.ours);
-        me.call_for(100ms, "read when set", [&] { return read(e.ours, room, sizeof room); });
-      });
+      compare([set = set](actor& me) { bound_by(me, set); });
     }
+  }
+
+  TEST_CASE("SO_RCVTIMEO counts though it is set by a call that no door sees") {
+    compare([](actor& me) {
+      bound_by(me, [](int fd) {
+        const timeval value{0, 100'000};
+        must(syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value), "syscall");
+      });
+    });
+  }
+
+  TEST_CASE("a number that libc closed by itself waits as its next owner does") {
+    compare([](actor& me) {
+      char room[16];
+      FILE* stream = popen("sleep 0.05; echo hello; sleep 0.2", "r");
+      if (!stream) must(-1, "popen");
+      const int number = fileno(stream);
+      me.call("read of a command's output", [&] { return read(number, room, sizeof room); });
+      set_nonblocking(number);
+      me.call("read, O_NONBLOCK", [&] { return read(number, room, sizeof room); });
+      pclose(stream);
+      // The lowest number is free now, so the next file gets it, by a call of libc's that makes descriptors too.
+      ends e = pty_pair();
+      if (e.ours != number && e.theirs != number) must(dup2(e.ours, number), "dup2");
+      const fd twin(e.ours == number || e.theirs == number ? -1 : number);
+      const bool slave = e.theirs != number;
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        must(write(slave ? e.theirs : e.ours, "hello", 5), "write");
+      });
+      me.call("read of the next owner", [&] { return read(number, room, sizeof room); });
+      me.join(peer);
+    });
   }
 
   TEST_CASE("a number that another file took over by a raw call waits as that file does") {
@@ -157,7 +218,7 @@ TEST_SUITE("differential/settings") {
       ends old = stream_pair();
       char room[8];
       set_timeout(old.ours, SO_RCVTIMEO, 20ms);
-      me.call("read", [&] { return read(old.ours, room, sizeof room); });
+      me.call_for(20ms, "read", [&] { return read(old.ours, room, sizeof room); });
       ends fresh = pipe_pair();
       must(syscall(SYS_dup3, static_cast<int>(fresh.ours), static_cast<int>(old.ours), O_CLOEXEC), "dup3");
       actor& peer = me.start("peer", [&](actor&) {

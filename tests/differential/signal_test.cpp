@@ -321,14 +321,11 @@ TEST_SUITE("differential/signal") {
         char room[8];
         other.call("read", [&] { return read(e.ours, room, sizeof room); });
       });
-      actor& sender = start_sender(me, handler, [&] { say(e.theirs); });
+      actor& sender = start_sender(me, handler);
       me.until_waiting(other);
-      me.call("pause in poll", [&] { return poll(nullptr, 0, 20'000); });
+      me.call("poll of nothing", [&] { return poll(nullptr, 0, 20'000); });
+      me.join(sender);
       me.until_waiting(other);
-      me.call("join", [&] {
-        me.join(sender);
-        return 0;
-      });
       say(e.theirs);
       me.join(other);
     });

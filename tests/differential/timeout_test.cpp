@@ -194,6 +194,7 @@ TEST_SUITE("differential/timeout") {
       actor& peer = me.start("peer", [&](actor& peer) { peer.note("it has", trickle(e.ours, 60'000, 50ms, 700'000)); });
       const std::string bytes = pattern(700'000);
       me.call("send", [&] { return send(e.theirs, bytes.data(), bytes.size(), 0); });
+      e.theirs.close();
       me.join(peer);
     });
     compare([](actor& me) {

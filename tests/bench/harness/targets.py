@@ -58,7 +58,7 @@ FIGURES = [
     Figure(5, "  resident, whole process", "bide:million-256-total", unit="GiB", reach=4.4, scale=1 / GIB),
     Figure(5, "  memory maps", "bide:million-256-maps", reach=200),
     Figure(5, "  share with a guard", "bide:million-256-guarded", reach=1, exact=True),
-    Figure(5, "Boost.Fiber's guarded 64 KiB stacks", "boost:guarded-count"),
+    Figure(5, "Boost.Fiber, of 100,000 64 KiB: guarded", "boost:guarded-guarded-count"),
     # Locks, of pthread_mutex's in a process that has had a second thread.
     Figure(6, "uncontended local_mutex / pthread", "bide:lock-local", "pthread:lock", must=0.5),
     Figure(6, "uncontended mutex / pthread", "bide:lock", "pthread:lock", must=1.25, reach=0.8),

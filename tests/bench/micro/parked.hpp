@@ -77,7 +77,9 @@ void measure_parked(const char* subject, const char* prefix, long count, std::si
   say("page-tables", (after.page_tables - before.page_tables) / per_fiber);
   say("total", after.resident);
   say("maps", static_cast<double>(after.maps));
-  say("guarded", static_cast<double>(guarded) / static_cast<double>(sampled.size()));
+  const double share = static_cast<double>(guarded) / static_cast<double>(sampled.size());
+  say("guarded", share);
+  say("guarded-count", share * per_fiber);
   say("count", per_fiber);
   say("cpu", used / per_fiber);
 }
