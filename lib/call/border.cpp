@@ -2,11 +2,17 @@
 
 #include "asm/gate.h"
 #include "lib/call/descriptor.hpp"
+#include "lib/call/table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sched/signals.hpp"
 
 extern "C" {
+
+long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept {
+  if (const auto call = bide::call::entry(nr)) [[likely]] return call(a, b, c, d, e, f);
+  return bide_gate(nr, a, b, c, d, e, f);
+}
 
 long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept {
   return bide_gate(nr, a, b, c, d, e, f);

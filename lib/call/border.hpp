@@ -1,9 +1,12 @@
-// What libbide.so exports for libbide-hook.so besides bide_call and the worker's thread-local; not for programs.
+// What libbide.so exports for libbide-hook.so, besides the thread-local that names the worker; not for programs.
 #pragma once
 
 #include <bide/detail/export.hpp>
 
 extern "C" {
+
+// Makes the call through the table, or else to the kernel. On a fiber, parks as the call would have blocked.
+BIDE_API long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept;
 
 // The kernel's own answer, through the gate.
 BIDE_API long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept;

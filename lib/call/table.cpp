@@ -5,7 +5,6 @@
 #include <array>
 
 #include "lib/call/families.hpp"
-#include "lib/sys/raw.hpp"
 
 namespace bide::call {
 namespace {
@@ -70,8 +69,3 @@ long next_entry(long nr) noexcept {
 }
 
 }  // namespace bide::call
-
-extern "C" long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept {
-  if (const auto call = bide::call::entry(nr)) [[likely]] return call(a, b, c, d, e, f);
-  return bide_gate(nr, a, b, c, d, e, f);
-}

@@ -4,8 +4,6 @@
 // peculiar to it; what they share is in attempt.hpp.
 #pragma once
 
-#include <bide/detail/export.hpp>
-
 namespace bide::call {
 
 // Six words in, a value or -errno out.
@@ -24,6 +22,3 @@ function replace(long nr, function) noexcept;
 long next_entry(long nr) noexcept;
 
 }  // namespace bide::call
-
-// For the doors: makes the call through the table, or to the kernel. On a fiber, parks as the call would have blocked.
-extern "C" BIDE_API long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept;

@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 
 #include "lib/call/border.hpp"
-#include "lib/call/table.hpp"
 #include "lib/fiber/worker_core.hpp"
 #include "lib/sys/raw.hpp"
 
