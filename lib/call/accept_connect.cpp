@@ -57,12 +57,13 @@ long accept_one(long fd, long address, long size, long flags) noexcept {
   }
 }
 
-// The handshake goes on by itself: connect(2), EINTR. A restarted call waits for its end.
-long finish_connecting(fd_call& c) noexcept {
+// A handshake goes on by itself: connect(2), EINTR. Waits for its end.
+long finish_connecting(fd_call& c, long address, long size) noexcept {
   while (!poll_now(c.fd(), POLLOUT)) {
     if (const long end = c.wait()) return end;
   }
-  return -pending_error(c.fd(), 0);
+  // It has ended, so this doesn't wait; and the socket learns of it.
+  return attempt(SYS_connect, c.fd(), address, size);
 }
 
 long accept_and_note(long fd, long address, long size, long flags) noexcept {
@@ -82,28 +83,30 @@ long accept4_call(long fd, long address, long size, long flags, long, long) {
 long connect_call(long fd, long address, long size, long, long, long) {
   fd_call c(static_cast<int>(fd), readiness::writable, "connect");
   if (c.settings().nonblocking) return attempt(SYS_connect, fd, address, size);
-  io::ring_op op;
-  op.opcode = IORING_OP_CONNECT;
-  op.address = reinterpret_cast<void*>(address);
-  op.offset = static_cast<std::uint64_t>(size);
   const std::int64_t until = c.deadline();
-  const long result = c.reactor().request(c.fd(), readiness::writable, op, c.name(), until);
-  if (result == -ENOSYS) {
-    say_degraded();
-    return offloaded("connect", SYS_connect, fd, address, size);
+  for (;;) {
+    io::ring_op op;
+    op.opcode = IORING_OP_CONNECT;
+    op.address = reinterpret_cast<void*>(address);
+    op.offset = static_cast<std::uint64_t>(size);
+    const long result = c.reactor().request(c.fd(), readiness::writable, op, c.name(), until);
+    const after_signal signal = signal_seen(until != base::never);
+    if (result == -EINTR && signal == after_signal::go_on) continue;
+    if (result == -ENOSYS) {
+      say_degraded();
+      return offloaded("connect", SYS_connect, fd, address, size);
+    }
+    if (result == -EALREADY) {
+      // Begun before, by another call or before a signal: waits for the end of that, as long as the timeout lets it.
+      const long end = finish_connecting(c, address, size);
+      return end == -EAGAIN ? -EALREADY : end;
+    }
+    if (result != -ETIME) return result;
+    // The handshake goes on without us; unix(7) sockets have none.
+    sa_family_t family = AF_UNSPEC;
+    copy_in(&family, reinterpret_cast<void*>(address), sizeof family);
+    return family == AF_UNIX ? -EAGAIN : -EINPROGRESS;
   }
-  const after_signal signal = signal_seen(until != base::never);
-  if (result == -EINTR && signal == after_signal::go_on) return finish_connecting(c);
-  if (result == -EALREADY) {
-    // A second connect of a blocking caller waits for the first one's end, as long as its timeout lets it.
-    const long end = finish_connecting(c);
-    return end == -EAGAIN ? -EALREADY : end;
-  }
-  if (result != -ETIME) return result;
-  // The handshake goes on without us; unix(7) sockets have none.
-  sa_family_t family = AF_UNSPEC;
-  copy_in(&family, reinterpret_cast<void*>(address), sizeof family);
-  return family == AF_UNIX ? -EAGAIN : -EINPROGRESS;
 }
 
 }  // namespace bide::call

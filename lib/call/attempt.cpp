@@ -62,9 +62,10 @@ io::fd_kind classify(int fd) noexcept {
 fd_settings fd_call::settings() noexcept {
   const bool reads = want_ == readiness::readable;
   const bool remember = facts_ && facts_->is_sole();
-  if (remember && facts_->asked.load(std::memory_order_relaxed)) {
-    return {facts_->nonblocking.load(std::memory_order_relaxed),
-            (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
+  // Only "it may wait" is remembered: if that is no longer so, look_again() finds out.
+  if (remember && facts_->asked.load(std::memory_order_relaxed) &&
+      !facts_->nonblocking.load(std::memory_order_relaxed)) {
+    return {false, (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
   }
   const long flags = sys::raw(SYS_fcntl, fd_, F_GETFL);
   const bool nonblocking = flags >= 0 && (flags & O_NONBLOCK);
@@ -84,10 +85,32 @@ fd_settings fd_call::settings() noexcept {
 std::int64_t fd_call::deadline() noexcept {
   if (!begun_) {
     begun_ = true;
+    began_ = base::now();
     const std::int64_t timeout = settings().timeout;
-    until_ = timeout == base::never ? base::never : base::after(base::now(), timeout);
+    until_ = timeout == base::never ? base::never : base::after(began_, timeout);
   }
   return until_;
+}
+
+bool fd_call::look_again() noexcept {
+  looked_again_ = true;
+  reactor().renew(fd_);
+  if (facts_) facts_->asked.store(false, std::memory_order_relaxed);
+  set_kind(classify(fd_) == io::fd_kind::fifo ? kind() : classify(fd_));
+  const fd_settings now = settings();
+  until_ = now.timeout == base::never ? base::never : base::after(began_, now.timeout);
+  return !now.nonblocking;
+}
+
+void fd_call::correct_kind(io::fd_kind k) noexcept {
+  if (kind() != io::fd_kind::unknown) {
+    // Another took the number over where no door saw it.
+    facts_->asked.store(false, std::memory_order_relaxed);
+    facts_->drained.store(false, std::memory_order_relaxed);
+    facts_->sole_since.store(0, std::memory_order_relaxed);
+    reactor().renew(fd_);
+  }
+  set_kind(k);
 }
 
 bool fd_call::below_low_water() const noexcept {
@@ -132,7 +155,10 @@ long fd_call::wait(moved so_far) noexcept {
   // Woken for nothing more than once: by another who was quicker, or is the event a lie?
   const bool lie = waits_ > 1 && poll_now(fd_, want_ == readiness::readable ? POLLIN : POLLOUT);
   lies_ = lie ? lies_ + 1 : 0;
-  const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, until);
+  const std::int64_t now = looked_again_ ? 0 : base::after(base::now(), trust);
+  const bool trusting = !looked_again_ && now < until;
+  const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? now : until);
+  if (end == -ETIME && trusting) return look_again() ? 0 : -EAGAIN;
   if (end == 0) ++waits_;
   if (signal_seen(until != base::never || so_far == moved::something) == after_signal::report) return -EINTR;
   if (end == -ETIME) return -EAGAIN;  // socket(7): a timeout is reported as EAGAIN

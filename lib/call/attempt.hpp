@@ -28,6 +28,9 @@ long attempt(long nr, Args... args) noexcept {
   return bide_gate(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+// How long a wait goes by what is remembered of a descriptor, before it looks again.
+inline constexpr std::int64_t trust = 250'000'000;
+
 // The caller's settings on a descriptor, as the kernel has them.
 struct fd_settings {
   bool nonblocking;
@@ -75,6 +78,8 @@ class fd_call {
       facts_->drained.store(got > 0 && std::size_t(got) < asked, std::memory_order_relaxed);
   }
 
+  // The descriptor is not what it was taken for: goes on with `k`, and with nothing remembered.
+  void correct_kind(io::fd_kind k) noexcept;
   // SO_RCVLOWAT was set: an attempt would take less than a waiting call does.
   bool below_low_water() const noexcept;
   // It has waited, on a unix(7) stream: such a sender learns of the peer's end without a SIGPIPE.
@@ -86,6 +91,9 @@ class fd_call {
   fd_settings settings() noexcept;
   // When the call must end by the descriptor's timeout, counted from the first ask.
   std::int64_t deadline() noexcept;
+  // After a wait of `trust`: asks anew what was remembered, and has the kernel told anew to watch, in case something
+  // happened to the descriptor where no door saw it. Returns whether the caller still wants to wait.
+  bool look_again() noexcept;
   bool same_owner() const noexcept { return !facts_ || generation() == generation_; }
   io::reactor& reactor() const noexcept { return *core::this_worker()->reactor; }
   const char* name() const noexcept { return name_; }
@@ -101,6 +109,8 @@ class fd_call {
   long back_off(std::int64_t until) noexcept;
 
   bool begun_ = false;
+  bool looked_again_ = false;
+  std::int64_t began_ = 0;
   unsigned waits_ = 0;  // ended as ready
   unsigned lies_ = 0;   // of these, in a row: the kernel says ready, and an attempt says not
   enum : signed char { not_asked = -1, no, yes } unix_stream_ = not_asked;

@@ -26,18 +26,24 @@ constexpr short plain_events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 class mask_for_wait {
  public:
   mask_for_wait(const void* mask, std::size_t size) noexcept : size_(size), set_(mask != nullptr) {
+    const auto& handlers = core::this_worker()->handlers;
+    const std::uint32_t ran = handlers.load(std::memory_order_relaxed);
     if (set_) error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before_, size);
+    interrupted_ = handlers.load(std::memory_order_relaxed) != ran;
   }
   ~mask_for_wait() {
     if (set_ && !error_) sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, size_);
   }
   mask_for_wait(const mask_for_wait&) = delete;
   long error() const noexcept { return error_; }
+  // A signal that was pending came through: a call that finds nothing ready doesn't wait.
+  bool interrupted() const noexcept { return interrupted_; }
 
  private:
   const std::size_t size_;
   const bool set_;
   long error_ = 0;
+  bool interrupted_ = false;
   unsigned long before_ = 0;
 };
 
@@ -128,12 +134,26 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
   }
 }
 
-long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name) noexcept {
-  for (;;) {
+// The first time at most for as long as what is remembered is trusted (attempt.hpp). Returns as wait_for_any.
+long wait_patiently(const pollfd* fds, std::size_t count, const char* name, std::int64_t until,
+                    bool& trusting) noexcept {
+  const std::int64_t soon = trusting ? base::after(base::now(), trust) : base::never;
+  if (!trusting || soon >= until) return wait_for_any(fds, count, name, until);
+  const long end = wait_for_any(fds, count, name, soon);
+  if (end != -ETIME) return end;
+  trusting = false;
+  for (std::size_t i = 0; i < count; ++i) core::this_worker()->reactor->renew(fds[i].fd);
+  return 0;
+}
+
+long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name,
+                bool interrupted) noexcept {
+  for (bool trusting = true;;) {
     const long ready = attempt(SYS_poll, fds, count, 0);
     if (ready != 0) return ready;
     if (until == 0) return 0;
-    const long end = as_result(wait_for_any(fds, count, name, until));
+    if (interrupted) return -EINTR;
+    const long end = as_result(wait_patiently(fds, count, name, until, trusting));
     if (end == -ETIME) return attempt(SYS_poll, fds, count, 0);  // what came in the last moment counts
     if (end) return end;
   }
@@ -217,15 +237,17 @@ class fd_sets {
   std::size_t polled_ = 0;
 };
 
-long select_until(long count, long in, long out, long except, std::int64_t until, const char* name) noexcept {
+long select_until(long count, long in, long out, long except, std::int64_t until, const char* name,
+                  bool interrupted) noexcept {
   if (count < 0) return -EINVAL;
   // select(2) looks no further than the process can have descriptors.
   fd_sets sets(std::min<long>(count, 1 << 20), in, out, except);
   if (const long error = sets.load()) return error;
-  for (;;) {
+  for (bool trusting = true;;) {
     long ready = sets.look();
     if (ready == 0 && until != 0) {
-      const long end = as_result(wait_for_any(sets.polls(), sets.polled(), name, until));
+      if (interrupted) return -EINTR;
+      const long end = as_result(wait_patiently(sets.polls(), sets.polled(), name, until, trusting));
       if (end == 0) continue;
       if (end != -ETIME) return end;
       ready = sets.look();
@@ -240,11 +262,12 @@ long epoll_until(long set, long events, long room_for, std::int64_t until, const
                  const char* name) noexcept {
   const mask_for_wait masked(mask, mask_size);
   if (masked.error()) return masked.error();
-  for (;;) {
+  for (bool trusting = true;;) {
     const long ready = attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
     if (ready != 0 || until == 0) return ready;
-    auto& reactor = *core::this_worker()->reactor;
-    const long end = as_result(reactor.wait(static_cast<int>(set), readiness::readable, name, until));
+    if (masked.interrupted()) return -EINTR;
+    const pollfd all{static_cast<int>(set), POLLIN, 0};
+    const long end = as_result(wait_patiently(&all, 1, name, until, trusting));
     if (end == -ETIME) return attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
     if (end) return end;
   }
@@ -254,7 +277,7 @@ long epoll_until(long set, long events, long room_for, std::int64_t until, const
 
 long poll_call(long fds, long count, long timeout_ms, long, long, long) {
   return poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), from_ms(static_cast<int>(timeout_ms)),
-                    "poll");
+                    "poll", false);
 }
 
 long ppoll_call(long fds, long count, long timeout, long mask, long mask_size, long) {
@@ -263,7 +286,7 @@ long ppoll_call(long fds, long count, long timeout, long mask, long mask_size, l
   const mask_for_wait masked(reinterpret_cast<void*>(mask), static_cast<std::size_t>(mask_size));
   if (masked.error()) return masked.error();
   const long ready =
-      poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), until, "ppoll");
+      poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), until, "ppoll", masked.interrupted());
   write_time_left(reinterpret_cast<void*>(timeout), until);
   return ready;
 }
@@ -279,7 +302,7 @@ long select_call(long count, long in, long out, long except, long timeout, long)
     const timespec as{t.seconds + t.microseconds / 1'000'000, t.microseconds % 1'000'000 * 1000};
     if (const long error = read_timeout(&as, until)) return error;
   }
-  const long ready = select_until(count, in, out, except, until, "select");
+  const long ready = select_until(count, in, out, except, until, "select", false);
   if (timeout && until != base::never) {
     const std::int64_t left = until ? std::max<std::int64_t>(0, until - base::now()) : 0;
     t = {left / base::second, left % base::second / 1000};
@@ -300,7 +323,7 @@ long pselect6_call(long count, long in, long out, long except, long timeout, lon
   if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
   const mask_for_wait masked(m.mask, m.size);
   if (masked.error()) return masked.error();
-  const long ready = select_until(count, in, out, except, until, "pselect");
+  const long ready = select_until(count, in, out, except, until, "pselect", masked.interrupted());
   write_time_left(reinterpret_cast<void*>(timeout), until);
   return ready;
 }

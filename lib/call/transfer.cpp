@@ -41,7 +41,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       const long n = count == 1 ? attempt(SYS_recvfrom, c.fd(), v->iov_base, v->iov_len, MSG_DONTWAIT, nullptr, nullptr)
                                 : attempt(SYS_recvmsg, c.fd(), &m, MSG_DONTWAIT);
       if (n != -ENOTSOCK) return n;
-      c.set_kind(fd_kind::nowait);
+      c.correct_kind(fd_kind::nowait);
       continue;
     }
     if ((kind == fd_kind::nowait || kind == fd_kind::file) && sys::features().rwf_nowait) {
@@ -82,7 +82,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
       const long n = count == 1 ? attempt(SYS_sendto, c.fd(), v->iov_base, v->iov_len, flags, nullptr, 0)
                                 : attempt(SYS_sendmsg, c.fd(), &m, flags);
       if (n != -ENOTSOCK) return n;
-      c.set_kind(fd_kind::nowait);
+      c.correct_kind(fd_kind::nowait);
       continue;
     }
     if (kind == fd_kind::nowait && sys::features().rwf_nowait) {

@@ -162,6 +162,10 @@ void reactor::forget(int fd) noexcept {
   s->stale = true;
 }
 
+void reactor::renew(int fd) noexcept {
+  if (fd_slot* s = slot_if_any(fd)) s->stale = true;
+}
+
 void reactor::nudge(int fd) noexcept {
   fd_slot* s = slot_if_any(fd);
   if (!s) return;

@@ -62,6 +62,9 @@ class reactor final : loop::listener {
   // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`.
   void forget(int fd) noexcept;
 
+  // The next to wait for the descriptor has the kernel told to watch it, whatever it was told before.
+  void renew(int fd) noexcept;
+
   // Those who wait for readiness of the descriptor look again.
   void nudge(int fd) noexcept;
 

@@ -16,6 +16,7 @@ std::atomic<bool> not_restarting{false};  // one of the handlers that ran since 
 void set_signal_worker(worker_core* w) noexcept { signal_worker.store(w, std::memory_order_release); }
 
 void note_signal(bool restarts) noexcept {
+  if (worker_core* here = this_worker()) here->handlers.fetch_add(1, std::memory_order_relaxed);
   worker_core* w = signal_worker.load(std::memory_order_acquire);
   if (!w || (w == this_worker() && w->current == w->runtime->main)) return;
   if (!restarts) not_restarting.store(true, std::memory_order_relaxed);

@@ -20,9 +20,9 @@ namespace differential {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr auto patience = 60s;
+constexpr auto patience = 30s;
 #else
-constexpr auto patience = 20s;
+constexpr auto patience = 15s;
 #endif
 
 using lines = std::vector<std::string>;
