@@ -117,12 +117,15 @@ class task {
   /// Parks:    as get().
   /// Errors:   as get(), but never what the fiber threw.
   void join() {
-    if (join(deadline::never()) == wait_result::cancelled) throw cancelled{};
+    const wait_result how = join(deadline::never());
+    if (how == wait_result::cancelled) throw cancelled{};
+    if (how == wait_result::closed) detail::throw_no_result(fiber_, "the fiber is not in this process, which was forked");
   }
 
   /// Waits for the fiber to end, at most until the deadline.
   ///
-  /// Returns:  ready when it has ended; expired or cancelled (the caller was) while it still runs.
+  /// Returns:  ready when it has ended; expired or cancelled (the caller was) while it still runs; closed in the child of
+  ///           a fork, where no other fiber is.
   [[nodiscard]] wait_result join(deadline until) {
     if (!fiber_) detail::throw_no_result(nullptr, "the handle is empty");
     return detail::join_fiber(fiber_, until);

@@ -14,6 +14,20 @@ void arena_free(void* block) noexcept;
 // As realloc(3); the new part is not zeroed.
 void* arena_resize(void* block, std::size_t bytes) noexcept;
 
+// Memory for `count` items of a plain type, for the time of a call; get() is null when there is none.
+template <class T>
+class room {
+ public:
+  explicit room(std::size_t count) noexcept
+      : items_(count ? static_cast<T*>(arena_allocate(count * sizeof(T))) : nullptr) {}
+  ~room() { arena_free(items_); }
+  room(const room&) = delete;
+  T* get() const noexcept { return items_; }
+
+ private:
+  T* items_;
+};
+
 // Reserves address space without memory behind it; null when there is none.
 void* reserve(std::size_t bytes) noexcept;
 

@@ -3,6 +3,7 @@
 #include "asm/gate.h"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/table.hpp"
+#include "lib/fiber/park.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sched/signals.hpp"
@@ -10,6 +11,7 @@
 extern "C" {
 
 long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept {
+  bide::core::give_way();
   if (const auto call = bide::call::entry(nr)) [[likely]] return call(a, b, c, d, e, f);
   return bide_gate(nr, a, b, c, d, e, f);
 }

@@ -38,7 +38,7 @@ void doubled(int from, int to) noexcept {
   if (io::fd_facts* f = io::facts_if_any(to)) io::fd_forget(*f);
 }
 
-// Someone may have begun to wait between our leaving() and the kernel's close.
+// Its last owner may have been closed where no door saw it.
 void gone(int fd) noexcept {
   io::fd_facts* f = io::facts_if_any(fd);
   if (f && f->watched_by.load(std::memory_order_relaxed)) leaving(fd);
@@ -58,7 +58,6 @@ long dup_to(long nr, long from, long to, long flags) noexcept {
   if (to >= 0) leaving(static_cast<int>(to));
   const long answer = attempt(nr, from, to, flags);
   if (answer >= 0) {
-    gone(static_cast<int>(to));
     doubled(static_cast<int>(from), static_cast<int>(to));
   }
   return answer;
@@ -76,7 +75,6 @@ void leaving(int fd) noexcept {
 }
 
 void made(int fd) noexcept {
-  // Its last owner may have been closed where no door saw it.
   gone(fd);
   io::fd_made(fd);
 }
@@ -84,10 +82,9 @@ void made(int fd) noexcept {
 long close_call(long fd, long, long, long, long, long) {
   const auto number = static_cast<int>(fd);
   if (io::is_own_fd(number)) return -EBADF;
+  // Once the kernel has closed it the number may have a new owner at once, so nothing is done to it afterwards.
   leaving(number);
-  const long answer = attempt(SYS_close, fd);
-  gone(number);
-  return answer;
+  return attempt(SYS_close, fd);
 }
 
 long close_range_call(long first, long last, long flags, long, long, long) {

@@ -25,14 +25,19 @@ constexpr short plain_events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 // A signal mask for the time of a wait, as ppoll(2) sets it. It is the worker's while the fiber is parked.
 class mask_for_wait {
  public:
-  mask_for_wait(const void* mask, std::size_t size) noexcept : size_(size), set_(mask != nullptr) {
-    const auto& handlers = core::this_worker()->handlers;
-    const std::uint32_t ran = handlers.load(std::memory_order_relaxed);
-    if (set_) error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before_, size);
-    interrupted_ = handlers.load(std::memory_order_relaxed) != ran;
+  mask_for_wait(const void* mask, std::size_t size) noexcept : worker_(*core::this_worker()), size_(size) {
+    if (!mask) return;
+    const std::uint32_t ran = worker_.handlers.load(std::memory_order_relaxed);
+    unsigned long before = 0;
+    error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before, size);
+    interrupted_ = worker_.handlers.load(std::memory_order_relaxed) != ran;
+    set_ = error_ == 0;
+    if (set_ && worker_.masked_waits++ == 0) worker_.mask_before = before;
   }
+  // Waits overlap in any order: the last to end puts back what was before the first.
   ~mask_for_wait() {
-    if (set_ && !error_) sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, size_);
+    if (set_ && --worker_.masked_waits == 0)
+      sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &worker_.mask_before, nullptr, size_);
   }
   mask_for_wait(const mask_for_wait&) = delete;
   long error() const noexcept { return error_; }
@@ -40,25 +45,11 @@ class mask_for_wait {
   bool interrupted() const noexcept { return interrupted_; }
 
  private:
+  core::worker_core& worker_;
   const std::size_t size_;
-  const bool set_;
+  bool set_ = false;
   long error_ = 0;
   bool interrupted_ = false;
-  unsigned long before_ = 0;
-};
-
-// Memory for the time of a call.
-template <class T>
-class room {
- public:
-  explicit room(std::size_t count) noexcept
-      : items_(static_cast<T*>(base::arena_allocate(std::max<std::size_t>(count, 1) * sizeof(T)))) {}
-  ~room() { base::arena_free(items_); }
-  room(const room&) = delete;
-  T* get() const noexcept { return items_; }
-
- private:
-  T* items_;
 };
 
 long as_result(long end) noexcept {
@@ -66,11 +57,20 @@ long as_result(long end) noexcept {
   return end;
 }
 
+long sleep_a_little(const char* name, std::int64_t until) noexcept {
+  core::waiter w(core::waiter::reach::home);
+  const std::int64_t again = std::min(until, base::after(base::now(), 5'000'000));
+  const wait_result how = core::park(w, {name, -1, true}, again, core::cancel_point::yes);
+  if (how == wait_result::cancelled) return -ECANCELED;
+  return how == wait_result::expired && again == until ? -ETIME : 0;
+}
+
 // Waits through an epoll set of its own.
 long wait_by_epoll(const pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
-  const long set = sys::raw(SYS_epoll_create1, EPOLL_CLOEXEC);
-  if (set < 0) return set;
-  io::fd_made(static_cast<int>(set));
+  const long made = sys::raw(SYS_epoll_create1, EPOLL_CLOEXEC);
+  const int set = made < 0 ? static_cast<int>(made) : io::adopt_own_fd(static_cast<int>(made));
+  // poll(2) itself needs no descriptor: without one left it looks now and then.
+  if (set < 0) return sleep_a_little(name, until);
   for (std::size_t i = 0; i < count; ++i) {
     if (fds[i].fd < 0) continue;
     epoll_event e{};
@@ -80,13 +80,13 @@ long wait_by_epoll(const pollfd* fds, std::size_t count, const char* name, std::
     }
     const long added = sys::raw(SYS_epoll_ctl, set, EPOLL_CTL_ADD, fds[i].fd, &e);
     if (added == 0 || added == -EEXIST || added == -EPERM) continue;  // EPERM: a file, of which poll says all it can
-    sys::raw(SYS_close, set);
+    io::close_own_fd(set);
     return added == -EBADF ? 0 : added;  // closed meanwhile: the next look says so
   }
   auto& reactor = *core::this_worker()->reactor;
-  const long end = reactor.wait(static_cast<int>(set), readiness::readable, name, until);
-  reactor.forget(static_cast<int>(set));
-  sys::raw(SYS_close, set);
+  const long end = reactor.wait(set, readiness::readable, name, until);
+  reactor.forget(set);
+  io::close_own_fd(set);
   return end;
 }
 
@@ -102,7 +102,7 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
   // The usual few stand on the fiber's stack.
   constexpr std::size_t few = 4;
   alignas(io::fd_wait) std::byte here[few * 2 * sizeof(io::fd_wait)];
-  const room<io::fd_wait> there(places_needed > few ? places_needed * 2 : 0);
+  const base::room<io::fd_wait> there(places_needed > few ? places_needed * 2 : 0);
   auto* places = places_needed > few ? there.get() : reinterpret_cast<io::fd_wait*>(here);
   if (!places) return -ENOMEM;
 
@@ -190,7 +190,7 @@ class fd_sets {
   fd_sets(long count, long in, long out, long except) noexcept
       : count_(static_cast<std::size_t>(count)), bytes_((count_ + 63) / 64 * 8),
         user_{reinterpret_cast<void*>(in), reinterpret_cast<void*>(out), reinterpret_cast<void*>(except)},
-        memory_(bytes_ * 6), polls_(count_) {}
+        memory_(bytes_ * 6 + 1), polls_(count_ + 1) {}
 
   // Returns 0 or -errno.
   long load() noexcept {
@@ -232,8 +232,8 @@ class fd_sets {
 
   const std::size_t count_, bytes_;
   void* const user_[3];
-  room<unsigned long> memory_;
-  room<pollfd> polls_;
+  base::room<unsigned long> memory_;
+  base::room<pollfd> polls_;
   std::size_t polled_ = 0;
 };
 

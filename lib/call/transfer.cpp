@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "lib/base/arena.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/call/partial.hpp"
@@ -134,6 +135,29 @@ long write_vector(const char* name, int fd, const iovec* v, long count) noexcept
   return write_all(c, rest, [&](const iovec* now, long left) { return try_write(c, now, left); });
 }
 
+// The caller's vector, copied in as the kernel does. A bad count has size 0: the kernel's own answer to it doesn't wait.
+class vector {
+ public:
+  vector(long from, long count) noexcept : more_(count > few && count <= IOV_MAX ? static_cast<std::size_t>(count) : 0) {
+    if (count <= 0 || count > IOV_MAX) return;
+    items_ = count > few ? more_.get() : here_;
+    error_ = items_ ? copy_in(items_, reinterpret_cast<void*>(from), static_cast<std::size_t>(count) * sizeof(iovec))
+                    : -ENOMEM;
+    for (long i = 0; i < count && !error_; ++i) size_ += items_[i].iov_len;
+  }
+  long error() const noexcept { return error_; }
+  const iovec* get() const noexcept { return items_; }
+  std::size_t size() const noexcept { return size_; }
+
+ private:
+  static constexpr long few = 8;
+  iovec here_[few];
+  base::room<iovec> more_;
+  iovec* items_ = nullptr;
+  long error_ = 0;
+  std::size_t size_ = 0;
+};
+
 }  // namespace
 
 long read_call(long fd, long to, long size, long, long, long) {
@@ -143,14 +167,10 @@ long read_call(long fd, long to, long size, long, long, long) {
 }
 
 long readv_call(long fd, long v, long count, long, long, long) {
-  if (count <= 0 || count > IOV_MAX) return attempt(SYS_readv, fd, v, count);
-  iovec first;
-  if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
-  const auto* all = count == 1 ? &first : reinterpret_cast<const iovec*>(v);
-  std::size_t size = 0;
-  for (long i = 0; i < count; ++i) size += all[i].iov_len;
-  if (!size) return attempt(SYS_readv, fd, v, count);
-  return read_vector("readv", static_cast<int>(fd), all, count, size);
+  const vector all(v, count);
+  if (all.error()) return all.error();
+  if (!all.size()) return attempt(SYS_readv, fd, v, count);
+  return read_vector("readv", static_cast<int>(fd), all.get(), count, all.size());
 }
 
 long write_call(long fd, long from, long size, long, long, long) {
@@ -160,14 +180,10 @@ long write_call(long fd, long from, long size, long, long, long) {
 }
 
 long writev_call(long fd, long v, long count, long, long, long) {
-  if (count <= 0 || count > IOV_MAX) return attempt(SYS_writev, fd, v, count);
-  iovec first;
-  if (const long error = copy_in(&first, reinterpret_cast<void*>(v), sizeof first)) return error;
-  const auto* all = count == 1 ? &first : reinterpret_cast<const iovec*>(v);
-  std::size_t size = 0;
-  for (long i = 0; i < count; ++i) size += all[i].iov_len;
-  if (!size) return attempt(SYS_writev, fd, v, count);
-  return write_vector("writev", static_cast<int>(fd), all, count);
+  const vector all(v, count);
+  if (all.error()) return all.error();
+  if (!all.size()) return attempt(SYS_writev, fd, v, count);
+  return write_vector("writev", static_cast<int>(fd), all.get(), count);
 }
 
 long recvfrom_call(long fd, long to, long size, long flags, long address, long address_size) {

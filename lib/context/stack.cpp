@@ -76,7 +76,7 @@ void install_guard(char* base) noexcept {
   warn_unguarded();
 }
 
-// Grows by doubling up to 1 GiB, and falls back to less when address space is short (RLIMIT_AS, overcommit).
+// Grows by doubling up to 8 GiB, and falls back to less when address space is short (RLIMIT_AS, overcommit).
 int add_slab(size_class& c, std::uint32_t shift) noexcept {
   const std::size_t size = std::size_t{1} << shift;
   const std::size_t number = slab_count.load(std::memory_order_relaxed);
@@ -96,7 +96,7 @@ int add_slab(size_class& c, std::uint32_t shift) noexcept {
     slab_count.store(number + 1, std::memory_order_release);  // pairs with find_stack's acquire
     c.next = base;
     c.left = count;
-    if (c.slab_stacks * 2 * size <= (std::size_t{1} << 30)) c.slab_stacks *= 2;
+    if (c.slab_stacks * 2 * size <= (std::size_t{1} << 33)) c.slab_stacks *= 2;
     return 0;
   }
 }

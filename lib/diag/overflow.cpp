@@ -43,6 +43,8 @@ void on_fault(int number, siginfo_t* info, void* machine) noexcept {
   struct sigaction standard {};
   standard.sa_handler = SIG_DFL;
   ::sigaction(number, &standard, nullptr);
+  // One that was sent has no such instruction.
+  if (info->si_code <= 0) raise(number);
 }
 
 }  // namespace

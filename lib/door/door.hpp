@@ -56,6 +56,21 @@ long raw(long nr, Args... args) noexcept {
 #define BIDE_DOOR(result, n, parameters, arguments, number)                                                       \
   BIDE_DOOR_WITH(result, n, parameters, arguments, (number, BIDE_UNPACK arguments))
 
+// A door that goes through the table on plain threads as well while a runtime runs: what it does to a descriptor is to be
+// known to the fibers that use it.
+#define BIDE_NOTED_DOOR(result, n, parameters, arguments, number)                                                 \
+  namespace {                                                                                                     \
+  BIDE_NAME(n);                                                                                                   \
+  }                                                                                                               \
+  extern "C" BIDE_API result n parameters {                                                                       \
+    using namespace ::bide;                                                                                       \
+    if (!bide_runtimes()) {                                                                                       \
+      if (const auto libc = door::real<result parameters>(n##_name)) return libc arguments;                       \
+      return static_cast<result>(door::with_errno(door::raw(number, BIDE_UNPACK arguments)));                     \
+    }                                                                                                             \
+    return static_cast<result>(door::with_errno(door::call(number, BIDE_UNPACK arguments)));                      \
+  }
+
 // The same where the kernel's arguments differ: (SYS_number, arguments...).
 #define BIDE_DOOR_WITH(result, n, parameters, arguments, kernel_call)                                             \
   namespace {                                                                                                     \

@@ -7,25 +7,12 @@
 #include "lib/call/border.hpp"
 #include "lib/door/door.hpp"
 
-// Through the table on a fiber, and on any thread while there are workers.
-#define BIDE_CLOSING_DOOR(n, parameters, arguments, number)                                               \
-  namespace {                                                                                             \
-  BIDE_NAME(n);                                                                                           \
-  }                                                                                                       \
-  extern "C" BIDE_API int n parameters {                                                                  \
-    using namespace ::bide;                                                                               \
-    if (!bide_runtimes()) {                                                                               \
-      if (const auto libc = door::real<int parameters>(n##_name)) return libc arguments;                  \
-    }                                                                                                     \
-    return static_cast<int>(door::with_errno(door::call(number, BIDE_UNPACK arguments)));                 \
-  }
-
-BIDE_CLOSING_DOOR(close, (int fd), (fd), SYS_close)
-BIDE_CLOSING_DOOR(__close, (int fd), (fd), SYS_close)
-BIDE_CLOSING_DOOR(dup2, (int from, int to), (from, to), SYS_dup2)
-BIDE_CLOSING_DOOR(__dup2, (int from, int to), (from, to), SYS_dup2)
-BIDE_CLOSING_DOOR(dup3, (int from, int to, int flags), (from, to, flags), SYS_dup3)
-BIDE_CLOSING_DOOR(close_range, (unsigned first, unsigned last, int flags), (first, last, flags), SYS_close_range)
+BIDE_NOTED_DOOR(int, close, (int fd), (fd), SYS_close)
+BIDE_NOTED_DOOR(int, __close, (int fd), (fd), SYS_close)
+BIDE_NOTED_DOOR(int, dup2, (int from, int to), (from, to), SYS_dup2)
+BIDE_NOTED_DOOR(int, __dup2, (int from, int to), (from, to), SYS_dup2)
+BIDE_NOTED_DOOR(int, dup3, (int from, int to, int flags), (from, to, flags), SYS_dup3)
+BIDE_NOTED_DOOR(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags), SYS_close_range)
 
 namespace {
 BIDE_NAME(closefrom);
@@ -45,17 +32,19 @@ extern "C" BIDE_API void closefrom(int lowest) {
 // libc's fclose closes past every symbol.
 extern "C" BIDE_API int fclose(FILE* file) {
   if (bide_runtimes()) {
+    const int before = errno;
     const int fd = fileno(file);
     if (fd >= 0) bide_leaving(fd);
+    errno = before;
   }
   const auto libc = bide::door::real<decltype(fclose)>(fclose_name);
   return libc ? libc(file) : EOF;
 }
 
 // These don't wait, but for locks; they are doors because of what they say of a descriptor.
-BIDE_DOOR(int, dup, (int fd), (fd), SYS_dup)
-BIDE_DOOR(int, pipe, (int* fds), (fds), SYS_pipe)
-BIDE_DOOR(int, pipe2, (int* fds, int flags), (fds, flags), SYS_pipe2)
+BIDE_NOTED_DOOR(int, dup, (int fd), (fd), SYS_dup)
+BIDE_NOTED_DOOR(int, pipe, (int* fds), (fds), SYS_pipe)
+BIDE_NOTED_DOOR(int, pipe2, (int* fds, int flags), (fds, flags), SYS_pipe2)
 
 // Both take at most one more argument of a word's size, so one word is passed on, whatever it is.
 #define BIDE_CONTROL_DOOR(n, operation, number)                                              \
@@ -65,7 +54,7 @@ BIDE_DOOR(int, pipe2, (int* fds, int flags), (fds, flags), SYS_pipe2)
     va_start(rest, what);                                                                    \
     const long argument = va_arg(rest, long);                                                \
     va_end(rest);                                                                            \
-    if (!door::on_fiber()) {                                                                 \
+    if (!bide_runtimes()) {                                                                  \
       if (const auto libc = door::real<int(int, operation, ...)>(n##_name)) return libc(fd, what, argument); \
     }                                                                                        \
     return static_cast<int>(door::with_errno(door::call(number, fd, what, argument)));       \

@@ -34,11 +34,11 @@ BIDE_CONNECT(connect)
 BIDE_CONNECT(__connect)
 
 // These don't wait; they are doors because of what they say of a descriptor.
-BIDE_DOOR(int, socket, (int family, int type, int protocol), (family, type, protocol), SYS_socket)
-BIDE_DOOR(int, socketpair, (int family, int type, int protocol, int* fds), (family, type, protocol, fds), SYS_socketpair)
-BIDE_DOOR(int, setsockopt, (int fd, int level, int option, const void* value, socklen_t length),
+BIDE_NOTED_DOOR(int, socket, (int family, int type, int protocol), (family, type, protocol), SYS_socket)
+BIDE_NOTED_DOOR(int, socketpair, (int family, int type, int protocol, int* fds), (family, type, protocol, fds), SYS_socketpair)
+BIDE_NOTED_DOOR(int, setsockopt, (int fd, int level, int option, const void* value, socklen_t length),
           (fd, level, option, value, length), SYS_setsockopt)
-BIDE_DOOR(int, shutdown, (int fd, int how), (fd, how), SYS_shutdown)
+BIDE_NOTED_DOOR(int, shutdown, (int fd, int how), (fd, how), SYS_shutdown)
 
 extern "C" BIDE_API ssize_t __recv_chk(int fd, void* to, size_t size, size_t room, int flags) {
   if (size > room) __chk_fail();

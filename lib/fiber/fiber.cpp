@@ -31,6 +31,22 @@ std::uint64_t new_id(worker_core& w) noexcept {
   return w.next_id++;
 }
 
+// What of an ended fiber's record must not reach the next; the rest is written before it is read.
+void make_fresh(fiber& f) noexcept {
+  f.state = fiber_state::fresh;
+  f.cancel_pending = f.released = false;
+  f.done.store(false, std::memory_order_relaxed);
+  f.thread = {};
+  f.wait = nullptr;
+  f.wait_cancel_point = 0;
+  f.interrupted = f.interrupt_restarts = false;
+  f.joiners = nullptr;
+  f.requests.store(0, std::memory_order_relaxed);
+  f.drop = nullptr;
+  f.name_text = nullptr;
+  f.name_length = 0;
+}
+
 void started(worker_core& home, fiber& f) noexcept {
   home.all.push_back(f);
   home.live.store(home.live.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -53,7 +69,10 @@ void deliver_requests(message& m) noexcept {
 // The end of a fiber, still on its own stack.
 void finish(fiber& f) noexcept {
   worker_core& home = *f.home;
-  if (f.released && f.drop) f.drop(f.frame, f);
+  if ((f.released || (f.requests.load(std::memory_order_acquire) & request_release)) && f.drop) {
+    f.drop(f.frame, f);
+    f.drop = nullptr;
+  }
   f.done.store(true, std::memory_order_release);  // pairs with join's and fiber_done's acquire
   while (join_node* j = f.joiners) {
     f.joiners = j->next;  // read first: the node is gone once its owner runs
@@ -86,8 +105,11 @@ fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
   if (fiber* warm = w.warm[shift]) {
     w.warm[shift] = static_cast<fiber*>(warm->frame);
     --w.warm_count;
-    s = warm->stack;
-  } else if (context::take_stack(stack_size, s) != 0) {
+    make_fresh(*warm);
+    warm->id = new_id(w);
+    return warm;
+  }
+  if (context::take_stack(stack_size, s) != 0) {
     return nullptr;
   }
   fiber& f = place_record(s);
@@ -124,21 +146,26 @@ void recycle(fiber& f) noexcept {
 
 void request(fiber& f, std::uint32_t which) noexcept {
   worker_core& home = *f.home;
-  if (&home == this_worker() || f.done.load(std::memory_order_acquire)) {
-    if (&home == this_worker()) {
-      if (which == request_cancel) return cancel(f);
-      f.released = true;
-      if (f.state != fiber_state::finished) return;
-      if (f.drop) f.drop(f.frame, f);
-      return recycle(f);
-    }
-    if (which == request_cancel) return;
+  const bool done = f.done.load(std::memory_order_acquire);
+  if (which == request_release && done && f.drop) {
+    // The result goes here, in the releaser's own context: what destroys it may wait.
+    f.drop(f.frame, f);
+    f.drop = nullptr;
+  }
+  if (which == request_cancel && done) return;
+  // At home the request is carried out at once, unless mail is on its way: that must not find the record gone.
+  if (&home == this_worker() && f.requests.load(std::memory_order_acquire) == 0) {
+    if (which == request_cancel) return cancel(f);
+    f.released = true;
+    if (f.state == fiber_state::finished) recycle(f);
+    return;
   }
   if (f.requests.fetch_or(which, std::memory_order_acq_rel) != 0) return;  // already on its way
   f.request_mail.about = &f;
   f.request_mail.deliver = deliver_requests;
-  // Refused: the worker has ended, and with it all its fibers, so the record is the caller's alone.
-  if (!post(home, f.request_mail)) deliver_requests(f.request_mail);
+  // Refused: the worker has ended. If the fiber has as well, the record is the caller's alone; if not, this is the child
+  // of a fork, where the fiber is not.
+  if (!post(home, f.request_mail) && done) deliver_requests(f.request_mail);
 }
 
 namespace {
@@ -171,7 +198,8 @@ wait_result join_from_afar(fiber& f, std::int64_t until) noexcept {
     s.whom->joiners = &s.node;
   };
   // No answer is waited for: a fiber has one mail, so it must not be in reach of two wakers.
-  if (!post(*f.home, mine)) return wait_result::ready;  // the worker has ended, so all its fibers have
+  // Refused: the worker has ended, with all its fibers, or this is the child of a fork, where the fiber is not.
+  if (!post(*f.home, mine)) return wait_result::closed;
   const wait_result how = park(mine.wait, end_of(f), until, cancel_point::yes);
   // Delivered after the seat itself, which stands on this stack.
   if (how != wait_result::ready) {

@@ -45,6 +45,8 @@ struct spawn_site {
   const void* caller = nullptr;
 };
 
+using all_fibers_hook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+
 struct alignas(64) fiber {
   // The switch: the first cache line.
   context::saved ctx = nullptr;
@@ -77,7 +79,7 @@ struct alignas(64) fiber {
   spawn_site where;
   context::stack stack;
   context::tools::identity tool;
-  boost::intrusive::list_member_hook<> all_hook;
+  all_fibers_hook all_hook;
 
   // Other threads' way in.
   message mail;                       // one at a time: the start, then the wake of the current wait
@@ -122,7 +124,7 @@ class run_queue {
 };
 
 using fiber_list = boost::intrusive::list<fiber,
-    boost::intrusive::member_hook<fiber, boost::intrusive::list_member_hook<>, &fiber::all_hook>,
+    boost::intrusive::member_hook<fiber, all_fibers_hook, &fiber::all_hook>,
     boost::intrusive::constant_time_size<false>>;
 
 }  // namespace bide::core

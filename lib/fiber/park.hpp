@@ -50,6 +50,15 @@ wait_result park(waiter&, wait_reason, std::int64_t until, cancel_point) noexcep
 // Makes the fiber ready again behind the others that are, and lets those run.
 void yield(worker_core&, fiber&) noexcept;
 
+// Lets others run if the fiber has had its slice: for calls that find nothing to wait for, again and again.
+inline void give_way() noexcept {
+  worker_core* w = this_worker();
+  if (!w || w->current == &w->loop || --w->until_check != 0 || !turn_is_due(*w)) [[likely]] return;
+  fiber& me = *w->current;
+  make_ready(*w, me);
+  switch_to(*w, me, w->loop);
+}
+
 // On the home worker: ends the wait the fiber is in as cancelled, or remembers it for the next.
 void cancel(fiber&) noexcept;
 

@@ -56,6 +56,8 @@ struct worker_core {
   bool closing = false;          // every wait that can be cancelled is
   bool stuck = false;            // even those for a lock
   bool scrub = false;            // a stack never goes from one fiber to the next with its contents
+  unsigned long mask_before = 0;  // the thread's signal mask, while waits with masks of their own last
+  unsigned masked_waits = 0;
   std::atomic<std::uint32_t> handlers{0};  // signal handlers that ran on this thread; handlers write
   std::atomic<bool> signalled{false};  // a signal handler has run on behalf of a fiber here; handlers may write
 };

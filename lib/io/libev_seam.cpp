@@ -51,7 +51,9 @@ int* bide_ev___errno_location() { return &ev_errno; }
 int bide_ev_epoll_create1(int flags) {
   const long made = bide::sys::raw(SYS_epoll_create1, flags);
   // Out of the way of the program's numbers, and safe from a program that closes them all.
-  return static_cast<int>(answer(made < 0 ? made : bide::io::adopt_own_fd(static_cast<int>(made))));
+  const int own = made < 0 ? static_cast<int>(made) : bide::io::adopt_own_fd(static_cast<int>(made));
+  if (own >= 0) seam::polls_with(own);
+  return static_cast<int>(answer(own));
 }
 int bide_ev_epoll_create(int) { return bide_ev_epoll_create1(0); }
 
@@ -71,7 +73,8 @@ int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms)
     const timespec left = time_left();
     if (bide::sys::features().epoll_pwait2) {
       const long result = bide::sys::raw(SYS_epoll_pwait2, epoll, events, room, &left, nullptr, 0);
-      if (result != -ENOSYS) return static_cast<int>(answer(result));
+      // EPERM: a sandbox older than the call.
+      if (result != -ENOSYS && result != -EPERM) return static_cast<int>(answer(result));
       bide::sys::features().epoll_pwait2 = false;
     }
     // Up, never down: a deadline is not early.

@@ -11,6 +11,7 @@ class loop;
 struct seam {
   static loop*& current() noexcept;
   static std::int64_t until() noexcept;
+  static void polls_with(int fd) noexcept;
   static void refused(int fd, int error) noexcept;
 };
 

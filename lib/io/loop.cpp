@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <new>
@@ -34,6 +35,7 @@ loop*& seam::current() noexcept {
   return current;
 }
 std::int64_t seam::until() noexcept { return current()->until_; }
+void seam::polls_with(int fd) noexcept { current()->epoll_ = fd; }
 void seam::refused(int fd, int error) noexcept {
   current()->until_ = 0;  // somebody is ready now: no sleep
   current()->listener_->on_refused(fd, error);
@@ -61,6 +63,7 @@ void loop::close() noexcept {
   const inside mark(this);
   ev_loop_destroy(ev_);
   ev_ = nullptr;
+  epoll_ = -1;
 }
 
 void loop::initialise(watcher& w, int fd, readiness which) noexcept {
@@ -74,6 +77,9 @@ void loop::start(watcher& w) noexcept {
 void loop::stop(watcher& w) noexcept {
   const inside mark(this);
   ev_io_stop(ev_, of(w));
+}
+void loop::unwatch(int fd) noexcept {
+  if (epoll_ >= 0) sys::raw(SYS_epoll_ctl, epoll_, EPOLL_CTL_DEL, fd, nullptr);
 }
 bool loop::started(const watcher& w) const noexcept { return ev_is_active(of(w)); }
 

@@ -42,6 +42,9 @@ class loop {
   void initialise(watcher&, int fd, readiness) noexcept;
   void start(watcher&) noexcept;
   void stop(watcher&) noexcept;
+  // The kernel forgets a descriptor that is about to be closed. libev leaves that to the close, which is none while
+  // another number or process holds the description: its events would go on for ever.
+  void unwatch(int fd) noexcept;
   bool started(const watcher&) const noexcept;
 
   // Looks for events without waiting.
@@ -58,6 +61,7 @@ class loop {
   struct ev_loop* ev_ = nullptr;
   listener* listener_ = nullptr;
   watcher bell_watcher_;
+  int epoll_ = -1;  // with that back end
   std::int64_t until_ = 0;  // when the sleep in progress ends
 };
 

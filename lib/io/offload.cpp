@@ -61,8 +61,8 @@ void serve(void*) {
     base::spin_unlock(the.lock);
     if (!job) continue;
     job->work(job->argument);
-    the.busy.fetch_sub(1, std::memory_order_relaxed);
     core::wake(job->done, wait_result::ready);
+    the.busy.fetch_sub(1, std::memory_order_relaxed);  // after: while it counts, somebody can still be woken
   }
 }
 
@@ -133,7 +133,7 @@ void offload_after_fork() noexcept {
   the.lock.store(0, std::memory_order_relaxed);
   the.first = nullptr;
   the.last = &the.first;
-  the.queued = the.idle = 0;
+  the.queued = the.idle = the.starting = the.runtimes = 0;
   the.threads.store(0, std::memory_order_relaxed);
   the.busy.store(0, std::memory_order_relaxed);
 }

@@ -133,7 +133,12 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
   enlist(fd, which, place);
   const waiting_here counted(*this);
   const wait_result how = core::park(w, {call, fd, true}, until, core::cancel_point::yes);
-  if (op.done && (how == wait_result::ready || op.result != -ECANCELED)) return op.result;
+  // A result that came with a cancel is not lost, nor is the cancel: the next wait has it.
+  const auto with_result = [&](int result) {
+    if (how == wait_result::cancelled) w.who->cancel_pending = true;
+    return result;
+  };
+  if (op.done && (how == wait_result::ready || op.result != -ECANCELED)) return with_result(op.result);
   // It must be over before this stack goes on: the kernel writes into it.
   op.who = nullptr;
   if (!op.done) ring_.cancel(op);
@@ -142,13 +147,14 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
     op.who = &rest;
     core::park(rest, {"the end of a request", fd}, base::never, core::cancel_point::no);
   }
-  if (op.result != -ECANCELED && op.result != -EINTR) return op.result;
+  if (op.result != -ECANCELED && op.result != -EINTR) return with_result(op.result);
   return how == wait_result::ready ? -EINTR : outcome(place, how);  // ready, and not by its end: a signal handler ran
 }
 
 void reactor::forget(int fd) noexcept {
   fd_slot* s = slot_if_any(fd);
   if (!s) return;
+  loop_.unwatch(fd);
   for (int i = 0; i < 2; ++i) {
     if (loop_.started(s->watchers[i])) loop_.stop(s->watchers[i]);
     while (!s->waiting[i].empty()) {

@@ -12,6 +12,7 @@
 #include "lib/context/stack.hpp"
 #include "lib/diag/fibers.hpp"
 #include "lib/fiber/park.hpp"
+#include "lib/io/fd_table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/signals.hpp"
 #include "lib/sys/raw.hpp"
@@ -70,6 +71,8 @@ void abandon_other_workers(worker* mine) noexcept {
     if (!in_use[i] || made[i] == mine) continue;
     in_use[i] = false;
     made[i]->in.close_unread();
+    made[i]->io.close();
+    made[i] = nullptr;  // handles still find the record; a runtime to come gets a new one
   }
   open_runtimes.store(mine ? 1 : 0, std::memory_order_relaxed);
 }
@@ -90,7 +93,8 @@ int runtime::open(const options& o) noexcept {
     return error;
   }
   io::offload_open(o.offload_threads);
-  open_runtimes.fetch_add(1, std::memory_order_relaxed);
+  // While there was none, doors saw nothing of what the program did to its descriptors.
+  if (open_runtimes.fetch_add(1, std::memory_order_relaxed) == 0) io::all_fds_shared();
   opened_ = true;
   return 0;
 }
@@ -109,7 +113,7 @@ void runtime::close() noexcept {
 }
 
 void runtime::run() noexcept {
-  set_signal_worker(workers[0]);
+  claim_signals(*workers[0]);
   for (unsigned i = 1; i < count; ++i) {
     threads.fetch_add(1, std::memory_order_relaxed);
     const int error = sys::start_thread("bide-worker", sys::signals::inherited, [](void* p) {
@@ -137,7 +141,7 @@ void runtime::run() noexcept {
   diag::enter_thread();
   workers[0]->run();
   diag::leave_thread();
-  set_signal_worker(nullptr);
+  leave_signals(*workers[0]);
   for (std::uint32_t left; (left = threads.load(std::memory_order_acquire)) != 0;)
     sys::futex_wait(threads, left, base::never);
 }
@@ -194,15 +198,42 @@ bool runtime::ended() noexcept {
   return true;
 }
 
-void runtime::judge() noexcept {
+std::uint32_t runtime::wakes() const noexcept {
+  std::uint32_t sum = 0;
+  for (unsigned i = 0; i < count; ++i) sum += workers[i]->wakes.load(std::memory_order_seq_cst);
+  return sum;
+}
+
+std::int64_t runtime::patience() const noexcept {
+  for (unsigned i = 0; i < count; ++i) {
+    if (!workers[i]->hopeless.load(std::memory_order_seq_cst)) return base::never;
+  }
+  return patience_.load(std::memory_order_relaxed);
+}
+
+bool runtime::nothing_can_wake() noexcept {
+  const std::uint32_t before = wakes();
   std::uint32_t live = 0;
-  if (!all_quiet(live) || live == 0 || io::offload_busy() != 0) return;
-  const unsigned ours = threads.load(std::memory_order_relaxed) + 1 + io::offload_threads() + context::tools::own_threads();
+  if (!all_quiet(live) || live == 0 || io::offload_busy() != 0) return false;
+  const unsigned ours =
+      threads.load(std::memory_order_relaxed) + 1 + io::offload_threads() + context::tools::own_threads();
   if (sys::count_tasks() != ours) {
     // Other threads may still wake somebody. Ask less and less often.
-    patience_.store(std::min<std::int64_t>(patience() * 2, 10 * base::second), std::memory_order_relaxed);
-    return;
+    const std::int64_t longer = patience_.load(std::memory_order_relaxed) * 2;
+    patience_.store(std::min<std::int64_t>(longer, 10 * base::second), std::memory_order_relaxed);
+    return false;
   }
+  // A thread that was there at the first look may have woken somebody and ended before the count.
+  return all_quiet(live) && live != 0 && wakes() == before;
+}
+
+void runtime::judge() noexcept {
+  if (judging_.exchange(true, std::memory_order_acquire)) return;
+  if (nothing_can_wake()) condemn();
+  judging_.store(false, std::memory_order_release);
+}
+
+void runtime::condemn() noexcept {
   const bool again = stuck.exchange(true);
   base::text t;
   (t << "bide: every fiber is parked and nothing is left that could wake one; " << (again ? "still " : "")
@@ -211,9 +242,11 @@ void runtime::judge() noexcept {
   closing.store(true, std::memory_order_seq_cst);
   for (unsigned i = 0; i < count; ++i) {
     worker& w = *workers[i];
+    if (w.news_on_its_way.exchange(true, std::memory_order_relaxed)) continue;
     w.stuck_news.about = &w;
     w.stuck_news.deliver = [](message& m) noexcept {
       auto& told = *static_cast<worker*>(m.about);
+      told.news_on_its_way.store(false, std::memory_order_relaxed);
       told.closing = told.stuck = true;
       told.cancel_all();
     };

@@ -28,8 +28,8 @@ struct runtime {
   bool ended() noexcept;
   // Whether anything can still wake anybody; if not, says who waits for what and cancels them all.
   void judge() noexcept;
-  // How long a worker without hope sleeps before that.
-  std::int64_t patience() const noexcept { return patience_.load(std::memory_order_relaxed); }
+  // How long a worker without hope sleeps before that: the last to lose it judges, the others wait to be woken.
+  std::int64_t patience() const noexcept;
 
   options how;
   unsigned count = 0;
@@ -42,10 +42,14 @@ struct runtime {
  private:
   friend void after_fork_in_child() noexcept;
   bool all_quiet(std::uint32_t& live) noexcept;
+  std::uint32_t wakes() const noexcept;
+  bool nothing_can_wake() noexcept;
+  void condemn() noexcept;
   void tell_all(void (*what)(worker_core&, void*) noexcept) noexcept;
 
   std::atomic<std::int64_t> patience_{10'000'000};
   bool opened_ = false;
+  std::atomic<bool> judging_{false};
 };
 
 // Every worker that runs in the process, by index; null where there is none.

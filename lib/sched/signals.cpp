@@ -13,7 +13,15 @@ std::atomic<bool> not_restarting{false};  // one of the handlers that ran since 
 
 }  // namespace
 
-void set_signal_worker(worker_core* w) noexcept { signal_worker.store(w, std::memory_order_release); }
+void claim_signals(worker_core& w) noexcept {
+  worker_core* none = nullptr;
+  signal_worker.compare_exchange_strong(none, &w, std::memory_order_acq_rel);
+}
+
+void leave_signals(worker_core& w) noexcept {
+  worker_core* mine = &w;
+  signal_worker.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel);
+}
 
 void note_signal(bool restarts) noexcept {
   if (worker_core* here = this_worker()) here->handlers.fetch_add(1, std::memory_order_relaxed);

@@ -10,8 +10,9 @@ namespace bide::core {
 // while it runs interrupts no call.
 void note_signal(bool restarts) noexcept;
 
-// The worker of the first fiber of the process's first runtime, or null.
-void set_signal_worker(worker_core*) noexcept;
+// A runtime's first worker takes the signals if no other runtime's has them, and gives them up at its end.
+void claim_signals(worker_core&) noexcept;
+void leave_signals(worker_core&) noexcept;
 
 // On that worker, between fibers.
 void deliver_signals(worker_core&) noexcept;

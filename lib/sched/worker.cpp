@@ -98,7 +98,7 @@ void worker::rest_without_hope() noexcept {
   if (!runtime->ended()) {
     const std::int64_t until = base::after(base::now(), runtime->patience());
     io.sleep(until);
-    if (base::now() >= until && in.empty()) runtime->judge();
+    if (until != base::never && base::now() >= until && in.empty()) runtime->judge();
   }
   hopeless.store(false, std::memory_order_seq_cst);
   wakes.fetch_add(1, std::memory_order_seq_cst);

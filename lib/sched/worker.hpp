@@ -25,6 +25,7 @@ struct worker : worker_core {
   // Whether it sleeps with nothing of its own that could wake it: no timer, no descriptor.
   std::atomic<bool> hopeless{false};
   std::atomic<std::uint32_t> wakes{0};  // times it has stopped being hopeless; before it delivers
+  std::atomic<bool> news_on_its_way{false};
   message stuck_news;                   // from whoever found out that everybody waits for nothing
 
  private:

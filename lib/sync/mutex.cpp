@@ -24,6 +24,12 @@ wait_result mutex::lock_slow(deadline until) {
     return wait_result::ready;
   }
   const wait_result how = sync::park_on(waiters_, {"a mutex"}, until.ns(), core::cancel_point::if_stuck);
+  if (how != wait_result::ready) {
+    // The last waiter gone: the next unlock need not look for one.
+    const base::spin_guard guard(waiters_.lock);
+    std::uint32_t waited_for = 2;
+    if (!waiters_.head) state_.compare_exchange_strong(waited_for, 1, std::memory_order_relaxed);
+  }
   if (how == wait_result::cancelled) throw_stuck();
   return how;
 }

@@ -5,7 +5,7 @@
 namespace bide::sys {
 
 long futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t until) noexcept {
-  const timespec at = base::to_timespec(until);
+  const timespec at = base::to_timespec(until < 0 ? 0 : until);  // the kernel refuses times before zero
   return raw(SYS_futex, &word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
              until == base::never ? nullptr : &at, nullptr, FUTEX_BITSET_MATCH_ANY);
 }

@@ -67,12 +67,12 @@ SUITES = [
         ReadyCalls(),
         *probes({9}, "bench_door_ready", "socket", "pipe"),
     )),
-    Suite("doors outside fibers", 11, 3, (
+    Suite("doors outside fibers", 15, 3, (
         *probes({10}, "bench_door_outside", "plain", "beside"),
     )),
     Suite("echo, 100 connections", 21, 3, echoes(100, 0.4, 0.15, "epoll", "bide", "libev", "threads")),
     Suite("echo, 1,000 connections", 7, 1, echoes(1000, 0.8, 0.3, "epoll", "bide", "threads"), heavy=True),
-    Suite("echo, 10,000 connections", 7, 2, echoes(10000, 1.2, 0.5, "epoll", "bide", "libev")),
+    Suite("echo, 10,000 connections", 11, 2, echoes(10000, 1.2, 0.5, "epoll", "bide", "libev")),
     Suite("timers", 7, 3, (
         *probes({14}, "bench_bide", "timeout"),
         *probes({14}, "bench_floor", "timeout"),
