@@ -83,6 +83,9 @@ def of_test(test):
         count = of_unittest(err)
     else:
         count = Count(passed=1) if well else Count()
+    # Cases that found out by themselves that they cannot run here.
+    skips = re.findall(r'^skip: (.*)', err, re.M)
+    count.add(Count(passed=-len(skips), skipped=len(skips), notes=[f'skipped: {why}' for why in skips]))
     if not well and not count.failed:
         last = ' '.join(err.split())[-300:]
         count.add(Count(failed=1, notes=[f'ended as {test["result"]}, status {test.get("returncode")}: {last}']))

@@ -160,4 +160,14 @@ void compare(const difference& meant, const script& tell) {
   compare_with(threads.noted, tell);
 }
 
+bool skipped_under_tsan([[maybe_unused]] std::string_view why) {
+#if defined(__SANITIZE_THREAD__)
+  std::fprintf(stderr, "skip: %s: %.*s\n", doctest::getContextOptions()->currentTest->m_name, static_cast<int>(why.size()),
+               why.data());
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace differential

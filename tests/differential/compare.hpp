@@ -19,4 +19,7 @@ void compare(const script& tell);
 // As compare, but one line differs, and must differ, as described.
 void compare(const difference& meant, const script& tell);
 
+// Tells whether ThreadSanitizer makes a comparison pointless, and says so on stderr, where tests/run counts it.
+bool skipped_under_tsan(std::string_view why);
+
 }  // namespace differential

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <list>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -85,7 +87,7 @@ TEST_SUITE("fiber/fiber") {
       auto awaited = bide::spawn([&] { go.acquire(); });
       std::atomic<int> ended{0};
       std::vector<bide::task<void>> fibers;
-      std::vector<std::thread> threads;
+      std::list<plain_thread> threads;
       for (int i = 0; i < 12; ++i) {
         fibers.push_back(bide::spawn([&] {
           awaited.join();
@@ -102,7 +104,7 @@ TEST_SUITE("fiber/fiber") {
       CHECK(ended == 0);
       go.release();
       for (auto& t : fibers) t.join();
-      for (std::thread& t : threads) t.join();
+      threads.clear();
       CHECK(ended == 15);
     });
   }
@@ -134,11 +136,10 @@ TEST_SUITE("fiber/fiber") {
           const auto how = brief.join(bide::deadline::after(microseconds(20)));
           return how == wait_result::ready || how == wait_result::expired;
         });
-        std::thread plain;
-        if (i % 10 == 0) plain = std::thread([&] { (void)brief.join(bide::deadline::after(microseconds(30))); });
+        std::optional<plain_thread> plain;
+        if (i % 10 == 0) plain.emplace([&] { (void)brief.join(bide::deadline::after(microseconds(30))); });
         REQUIRE(joiner.get());
         brief.join();
-        if (plain.joinable()) plain.join();
       }
     });
   }
@@ -185,7 +186,7 @@ TEST_SUITE("fiber/fiber") {
           theirs.push_back(std::move(tasks.back()));
           tasks.pop_back();
         }
-        std::thread elsewhere([&] {
+        plain_thread elsewhere([&] {
           for (auto& t : theirs) t.cancel();
           theirs.clear();
         });

@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "lib/call/table.hpp"
+#include "lib/call/border.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace unit {

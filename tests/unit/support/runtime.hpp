@@ -5,7 +5,9 @@
 
 #include <bide/bide.hpp>
 
+#include <atomic>
 #include <cstddef>
+#include <thread>
 #include <utility>
 
 namespace unit {
@@ -58,6 +60,27 @@ template <class Condition>
 void until(Condition holds) {
   while (!holds()) bide::yield();
 }
+
+// A plain thread that a fiber can wait for without holding up its worker.
+class plain_thread {
+ public:
+  template <class F>
+  explicit plain_thread(F f) : thread_([this, f]() mutable {
+    f();
+    ended_ = true;
+  }) {}
+  ~plain_thread() { join(); }
+  plain_thread(const plain_thread&) = delete;
+  plain_thread& operator=(const plain_thread&) = delete;
+  void join() {
+    until([this] { return ended_.load(); });
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
 
 // The number of the worker that runs the calling fiber.
 unsigned here();

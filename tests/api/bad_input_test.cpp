@@ -1,0 +1,203 @@
+#include "support.hpp"
+
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+using namespace api;
+
+TEST_SUITE("api/bad_input") {
+  TEST_CASE("options out of bounds are refused with the bounds") {
+    const auto run = [](bide::options how) { return [how] { bide::run([] {}, how); }; };
+    CHECK(error_of(run({.workers = 0}), "1 to 64") == EINVAL);
+    CHECK(error_of(run({.workers = 65}), "1 to 64") == EINVAL);
+    CHECK(error_of(run({.stack_size = 1024}), "16 KiB") == EINVAL);
+    CHECK(error_of(run({.stack_size = std::size_t{4} << 30}), "1 GiB") == EINVAL);
+    CHECK(error_of(run({.offload_threads = 0}), "1 to 4096") == EINVAL);
+    bide::run([] { CHECK(error_of([] { bide::spawn({.stack_size = 1024}, [] {}); }, "16 KiB") == EINVAL); });
+  }
+
+  TEST_CASE("spawn outside a runtime says where it belongs") {
+    CHECK(error_of([] { bide::spawn([] {}); }, "bide::run") == EPERM);
+  }
+
+  TEST_CASE("a result is taken once, and an empty handle has none") {
+    bide::run([] {
+      auto t = bide::spawn([] { return 1; });
+      CHECK(t.get() == 1);
+      CHECK(error_of([&] { t.get(); }, "already taken") == EINVAL);
+      bide::task<int> none;
+      CHECK(error_of([&] { none.get(); }, "empty") == EINVAL);
+      CHECK(!none.done());
+      none.cancel();
+    });
+  }
+
+  TEST_CASE("a task that joins itself is told") {
+    bide::run([] {
+      bide::task<void> self;
+      int error = 0;
+      self = bide::spawn([&] { error = error_of([&] { self.join(); }, "its own end"); });
+      while (!self.done()) bide::yield();
+      CHECK(error == EDEADLK);
+    });
+  }
+
+  TEST_CASE("a callable that can't be copied in leaves nothing behind") {
+    struct refuses {
+      refuses() = default;
+      refuses(const refuses&) { throw std::runtime_error("no copy"); }
+      void operator()() const {}
+    };
+    bide::run([] {
+      const refuses r;
+      CHECK_THROWS_WITH_AS(bide::spawn(r), "no copy", std::runtime_error);
+      CHECK(bide::spawn([] { return 2; }).get() == 2);
+    });
+  }
+
+  TEST_CASE("when nothing is left that could wake anybody, run says who waits for what") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer's own threads may come and go");
+      return;
+    }
+    for (const unsigned workers : {1u, 2u, 4u}) {
+      const ending e = in_child([&] {
+        const int error = error_of(
+            [&] {
+              bide::run(
+                  [] {
+                    bide::mutex m;
+                    bide::semaphore s;
+                    m.lock();
+                    auto a = bide::spawn({.name = "one"}, [&] { s.acquire(); });
+                    auto b = bide::spawn({.name = "two"}, [&] { m.lock(); });
+                    a.join();
+                  },
+                  {.workers = workers});
+            },
+            "nothing was left");
+        _exit(error == EDEADLK ? 0 : 1);
+      });
+      CAPTURE(e.text);
+      CHECK(e.exited(0));
+      CHECK(e.says("'one'"));
+      CHECK(e.says("a semaphore"));
+      CHECK(e.says("'two'"));
+      CHECK(e.says("a mutex"));
+    }
+  }
+
+  TEST_CASE("a thread that may still wake somebody is no deadlock") {
+    bide::run([] {
+      bide::semaphore s;
+      std::thread later([&] {
+        std::this_thread::sleep_for(100ms);
+        s.release();
+      });
+      s.acquire();
+      later.join();
+    });
+  }
+
+  TEST_CASE("without descriptors for a loop run says what to do") {
+    const ending e = in_child([] {
+      const rlimit few{3, 3};
+      setrlimit(RLIMIT_NOFILE, &few);
+      const int error = error_of([] { bide::run([] {}); }, "ulimit -n");
+      _exit(error == EMFILE ? 0 : 1);
+    });
+    CAPTURE(e.text);
+    CHECK(e.exited(0));
+  }
+
+  TEST_CASE("at the descriptor limit calls answer EMFILE and waits go on") {
+    const ending e = in_child([] {
+      bide::run([] {
+        int ends[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) _exit(1);
+        std::vector<int> all;
+        const rlimit few{64, 64};
+        setrlimit(RLIMIT_NOFILE, &few);
+        for (int fd; (fd = dup(0)) >= 0;) all.push_back(fd);
+        if (errno != EMFILE) _exit(2);
+        int more[2];
+        if (pipe(more) != -1 || errno != EMFILE) _exit(3);
+        auto reader = bide::spawn([&] {
+          char c;
+          return read(ends[0], &c, 1);
+        });
+        usleep(2000);
+        if (write(ends[1], "x", 1) != 1 || reader.get() != 1) _exit(4);
+      });
+    });
+    CAPTURE(e.text);
+    CHECK(e.exited(0));
+  }
+
+  TEST_CASE("without address space for a stack spawn says so, and the others go on") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer reserves more address space than any limit would leave");
+      return;
+    }
+    const ending e = in_child([] {
+      bide::run([] {
+        const rlimit little{std::size_t{1} << 30, std::size_t{1} << 30};
+        setrlimit(RLIMIT_AS, &little);
+        int error = 0;
+        std::vector<bide::task<void>> all;
+        bide::semaphore s;
+        while (!error && all.size() < 100'000)
+          error = error_of([&] { all.push_back(bide::spawn({.stack_size = 1 << 20}, [&] { s.acquire(); })); }, "stack");
+        if (error != ENOMEM) _exit(1);
+        s.release(static_cast<std::ptrdiff_t>(all.size()));
+        for (auto& t : all) t.join();
+      });
+    });
+    CAPTURE(e.text);
+    CHECK(e.exited(0));
+  }
+
+  TEST_CASE("an exception that nobody collects is reported with its fiber") {
+    const ending dropped = in_child([] {
+      bide::run([] {
+        auto t = bide::spawn({.name = "careless"}, [] { throw std::runtime_error("lost words"); });
+        (void)t.join(bide::deadline::never());
+      });
+    });
+    CHECK(dropped.says("careless"));
+    CHECK(dropped.says("lost words"));
+    const ending detached = in_child([] {
+      bide::run([] {
+        bide::spawn({.name = "careless"}, [] { throw std::runtime_error("lost words"); });
+        bide::sleep_for(1ms);
+      });
+    });
+    CHECK(detached.says("careless"));
+    CHECK(detached.says("lost words"));
+  }
+
+  TEST_CASE("a stack overflow names the fiber, its spawn site and its stack, and dies of SIGSEGV") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer reports it itself");
+      return;
+    }
+    const ending e = in_child([] {
+      signal(SIGSEGV, SIG_DFL);  // the test program's own
+      bide::run([] {
+        bide::spawn({.name = "deep", .stack_size = 64 * 1024}, [] {
+          volatile char* reach = static_cast<char*>(__builtin_frame_address(0));
+          for (;;) *(reach -= 256) = 1;
+        }).join();
+      });
+    });
+    CAPTURE(e.text);
+    CHECK(e.died_of(SIGSEGV));
+    CHECK(e.says("'deep'"));
+    CHECK(e.says("bad_input_test.cpp"));
+    CHECK(e.says("64 KiB"));
+  }
+}

@@ -1,0 +1,170 @@
+#include "support.hpp"
+
+#include <sys/socket.h>
+
+#include <cstdlib>
+#include <thread>
+
+using namespace api;
+
+namespace {
+
+// Waits for a child without holding the worker.
+int end_of(pid_t child) {
+  return bide::offload([child] {
+    int status = -1;
+    waitpid(child, &status, 0);
+    return status;
+  });
+}
+
+// That this process has a loop of its own: sleeps, spawns, and moves bytes.
+bool serves() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return false;
+  auto reader = bide::spawn([&] {
+    char room[8];
+    return read(ends[0], room, sizeof room);
+  });
+  usleep(2000);
+  const bool written = write(ends[1], "hello", 5) == 5;
+  const bool well = written && reader.get() == 5;
+  close(ends[0]);
+  close(ends[1]);
+  return well;
+}
+
+}  // namespace
+
+TEST_SUITE("api/process") {
+  TEST_CASE("a fork in the first fiber gives a child with that fiber and a loop of its own") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer's state does not follow a fork with fibers");
+      return;
+    }
+    for (const unsigned workers : {1u, 2u}) {
+      bide::run(
+          [] {
+            auto other = bide::spawn([] { bide::sleep_for(1h); });
+            bide::yield();
+            const pid_t child = fork();
+            if (child == 0) {
+              alarm(10);
+              _exit(serves() ? 11 : 12);
+            }
+            CHECK(serves());
+            const int status = end_of(child);
+            CHECK(WIFEXITED(status));
+            CHECK(WEXITSTATUS(status) == 11);
+            CHECK(!other.done());
+          },
+          {.workers = workers});
+    }
+  }
+
+  TEST_CASE("a fork in another fiber ends its process with that fiber") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer's state does not follow a fork with fibers");
+      return;
+    }
+    bide::run([] {
+      auto forker = bide::spawn([]() -> pid_t {
+        const pid_t child = fork();
+        if (child == 0) {
+          alarm(10);
+          if (!serves()) _exit(13);
+          return 0;  // the last fiber's end is exit(0)
+        }
+        return child;
+      });
+      const int status = end_of(forker.get());
+      CHECK(WIFEXITED(status));
+      CHECK(WEXITSTATUS(status) == 0);
+    });
+  }
+
+  TEST_CASE("exit from a fiber ends the process with its status, whoever is parked") {
+    for (const unsigned workers : {1u, 2u}) {
+      const ending e = in_child([&] {
+        bide::run(
+            [] {
+              bide::spawn([] { bide::sleep_for(1h); });
+              bide::spawn([] {
+                char c;
+                int ends[2];
+                if (pipe(ends) == 0) (void)!read(ends[0], &c, 1);
+              });
+              bide::sleep_for(2ms);
+              _exit(42);
+            },
+            {.workers = workers});
+      });
+      CHECK(e.exited(42));
+      const ending regular = in_child([&] {
+        bide::run(
+            [] {
+              bide::spawn([] { bide::sleep_for(1h); });
+              bide::sleep_for(2ms);
+              std::exit(43);
+            },
+            {.workers = workers});
+      });
+      CHECK(regular.exited(43));
+    }
+  }
+
+  TEST_CASE("a child of a plain thread's fork can run a runtime of its own") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer's state does not follow a fork with fibers");
+      return;
+    }
+    bide::run([] {
+      const pid_t child = bide::offload([] {
+        const pid_t made = fork();
+        if (made == 0) {
+          alarm(10);
+          _exit(bide::run([] { return serves(); }) ? 11 : 12);
+        }
+        return made;
+      });
+      const int status = end_of(child);
+      CHECK(WIFEXITED(status));
+      CHECK(WEXITSTATUS(status) == 11);
+    });
+  }
+
+  TEST_CASE("offload runs beside the fibers, keeps errno apart, and hands on what is thrown") {
+    on_workers([] {
+      errno = 5;
+      const auto start = std::chrono::steady_clock::now();
+      bide::wait_group all(8);
+      for (int i = 0; i < 8; ++i) {
+        bide::spawn([&] {
+          bide::offload([] {
+            errno = 6;
+            std::this_thread::sleep_for(50ms);
+          });
+          all.done();
+        });
+      }
+      CHECK_THROWS_AS(bide::offload([] { throw 3; }), int);
+      all.wait();
+      CHECK(errno == 5);
+      CHECK(seconds_since(start) < 0.35);
+    });
+  }
+
+  TEST_CASE("a stack's peak grows with what is used of it") {
+    bide::run([] {
+      const auto shallow = bide::spawn([] { return bide::this_fiber::stack_peak(); }).get();
+      const auto deep = bide::spawn({.stack_size = 1 << 20}, [] {
+        volatile char room[200'000];
+        room[0] = room[199'999] = 1;
+        return bide::this_fiber::stack_peak();
+      }).get();
+      CHECK(shallow >= 4096);
+      CHECK(deep >= 200'000);
+      CHECK(deep <= (1 << 20));
+    });
+  }
+}

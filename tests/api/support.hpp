@@ -1,0 +1,87 @@
+// What the API's tests share.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <bide/bide.hpp>
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <system_error>
+
+namespace api {
+
+using namespace std::chrono_literals;
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+// Runs `f` in a runtime with one worker, with two and with four.
+template <class F>
+void on_workers(F f) {
+  for (const unsigned workers : {1u, 2u, 4u}) {
+    CAPTURE(workers);
+    bide::run(f, {.workers = workers});
+  }
+}
+
+// What a process of its own came to: its status, and all it wrote to stderr.
+struct ending {
+  int status = 0;
+  std::string text;
+  bool exited(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
+  bool died_of(int signal) const { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
+  bool says(std::string_view words) const { return text.find(words) != text.npos; }
+};
+
+// Runs `body` in a child, which has 20 s; one that returns exits with 0.
+template <class F>
+ending in_child(F body) {
+  int out[2];
+  REQUIRE(pipe(out) == 0);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    alarm(20);
+    dup2(out[1], STDERR_FILENO);
+    close(out[0]);
+    close(out[1]);
+    body();
+    _exit(0);
+  }
+  close(out[1]);
+  ending e;
+  char room[4096];
+  for (ssize_t n; (n = read(out[0], room, sizeof room)) > 0;) e.text.append(room, static_cast<std::size_t>(n));
+  close(out[0]);
+  waitpid(child, &e.status, 0);
+  return e;
+}
+
+// The std::system_error that `f` throws: its errno, and that what() has those words. 0 if it throws none.
+template <class F>
+int error_of(F f, std::string_view words = "") {
+  try {
+    f();
+  } catch (const std::system_error& e) {
+    if (std::string_view(e.what()).find(words) == std::string_view::npos) {
+      FAIL_CHECK(e.what());
+      return 0;
+    }
+    return e.code().value();
+  }
+  return 0;
+}
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace api
