@@ -26,6 +26,8 @@ class Files(unittest.TestCase):
                 if folder == project.ROOT:
                     break
             builds += (project.ROOT / 'lib' / 'meson.build').read_text()
+            # A test may compile a program of its own.
+            builds += ''.join(script.read_text() for script in path.parent.glob('*.py'))
             # By its name, or by its stem where a loop makes the names.
             stem = re.sub(r'_test$', '', path.stem)
             if path.name not in builds and not re.search(rf"'{re.escape(path.stem)}'|'{re.escape(stem)}'", builds):
