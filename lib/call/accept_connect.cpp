@@ -26,6 +26,11 @@ void say_degraded() noexcept {
 }
 
 long accept_without_requests(fd_call& c, long fd, long address, long size, long flags) noexcept {
+  int listens = 0;
+  socklen_t length = sizeof listens;
+  const bool waits = sys::raw(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens;
+  // What can't accept says so at once.
+  if (!waits || (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))) return attempt(SYS_accept4, fd, address, size, flags);
   for (;;) {
     if (!poll_now(c.fd(), POLLIN)) {
       if (const long end = c.wait()) return end;

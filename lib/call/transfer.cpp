@@ -26,6 +26,8 @@ namespace {
 
 using io::fd_kind;
 
+constexpr iovec nothing{nullptr, 0};
+
 bool maybe_socket(fd_kind k) noexcept {
   return k == fd_kind::unknown || k == fd_kind::stream_socket || k == fd_kind::message_socket;
 }
@@ -61,7 +63,12 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
     const bool terminal = c.kind() == fd_kind::terminal;
     const terminal_read how = terminal ? how_it_reads(c.fd()) : terminal_read::by_poll;
     const bool polled = how == terminal_read::by_poll || how == terminal_read::by_both;
-    if (polled && !poll_now(c.fd(), POLLIN)) return -EAGAIN;
+    if (polled && !poll_now(c.fd(), POLLIN)) {
+      // A transfer of nothing never waits, and is refused where any would be; a count of less than 8 bytes as well.
+      if (const long refusal = attempt(SYS_readv, c.fd(), &nothing, 1)) return refusal;
+      const bool too_small = c.kind() == fd_kind::counter && count == 1 && v->iov_len < sizeof(std::uint64_t);
+      return too_small ? attempt(SYS_readv, c.fd(), v, count) : -EAGAIN;
+    }
     if (how == terminal_read::by_poll || how == terminal_read::never_waits || c.settings().nonblocking) {
       const long n = attempt(SYS_readv, c.fd(), v, count);
       // A reader who waits for a terminal that is hung up gets EIO; only those who come later get its end.
@@ -98,7 +105,10 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
     }
     if (found == fd_kind::file || found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
     if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
-    if (!poll_now(c.fd(), POLLOUT)) return -EAGAIN;
+    if (!poll_now(c.fd(), POLLOUT)) {
+      const long refusal = attempt(SYS_writev, c.fd(), &nothing, 1);
+      return refusal ? refusal : -EAGAIN;
+    }
     if (found == fd_kind::fifo) {
       c.set_kind(found);
       // pipe(7): room for PIPE_BUF bytes is what POLLOUT means, and that many are written at once or not at all.

@@ -66,12 +66,13 @@ TEST_SUITE("api/bad_input") {
     }
     for (const unsigned workers : {1u, 2u, 4u}) {
       const ending e = in_child([&] {
+        // They outlive the fibers that wait for them.
+        bide::mutex m;
+        bide::semaphore s;
         const int error = error_of(
             [&] {
               bide::run(
-                  [] {
-                    bide::mutex m;
-                    bide::semaphore s;
+                  [&] {
                     m.lock();
                     auto a = bide::spawn({.name = "one"}, [&] { s.acquire(); });
                     auto b = bide::spawn({.name = "two"}, [&] { m.lock(); });

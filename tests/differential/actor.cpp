@@ -14,6 +14,13 @@ namespace differential {
 
 namespace {
 
+// ThreadSanitizer leaves its symbolizer's errno behind when it looks whether a report is suppressed.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool reports_spoil_errno = true;
+#else
+constexpr bool reports_spoil_errno = false;
+#endif
+
 int kernel_thread() { return static_cast<int>(::syscall(SYS_gettid)); }
 
 void copy_to(char* to, std::size_t room, std::string_view text) {
@@ -80,7 +87,7 @@ outcome actor::conclude(std::string_view what, long value, int error) {
   std::string line = std::string(what) + " -> " + std::to_string(value);
   if (value == -1)
     line += " " + error_name(error);
-  else if (error != untouched)
+  else if (error != untouched && !reports_spoil_errno)
     line += ", and errno became " + error_name(error);
   note(line);
   return {value, value == -1 ? error : 0};
