@@ -20,6 +20,9 @@ struct name {
   void* real;
 };
 
+// Done by a constructor; a door without a bare kernel call to fall back on asks for it earlier.
+void find_libc();
+
 #define BIDE_NAME(n) \
   __attribute__((section("bide_doors"), used)) constinit ::bide::door::name n##_name { #n, nullptr }
 

@@ -10,7 +10,6 @@ extern bide::door::name __start_bide_doors[], __stop_bide_doors[];
 }
 
 namespace bide::door {
-namespace {
 
 [[gnu::constructor(101)]] void find_libc() {
   void* libc = dlopen("libc.so.6", RTLD_NOLOAD | RTLD_LAZY);
@@ -18,5 +17,4 @@ namespace {
   for (name* n = __start_bide_doors; n != __stop_bide_doors; ++n) n->real = dlsym(libc, n->text);
 }
 
-}  // namespace
 }  // namespace bide::door

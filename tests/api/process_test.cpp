@@ -100,6 +100,10 @@ TEST_SUITE("api/process") {
             {.workers = workers});
       });
       CHECK(e.exited(42));
+      if (sanitized) {
+        MESSAGE("skipped in part: at exit LeakSanitizer reports what parked fibers hold");
+        continue;
+      }
       const ending regular = in_child([&] {
         bide::run(
             [] {

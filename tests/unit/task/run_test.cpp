@@ -37,12 +37,12 @@ bool says(const std::string& text, std::string_view words) { return text.find(wo
 
 // What run() fails with when so many descriptors are left; 0 if it does not.
 int with_descriptors_left(int left) {
-  const int next = dup(0);
+  const int next = dup(0), before = open_descriptors() - 1;
   close(next);
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = static_cast<rlim_t>(next + left);
-  EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  const rlimit lower{static_cast<rlim_t>(next + left), limit.rlim_max};
+  EXPECT(setrlimit(RLIMIT_NOFILE, &lower) == 0);
   int error = 0;
   try {
     bide::run([] { bide::sleep_for(microseconds(10)); }, {.workers = 2});
@@ -51,7 +51,8 @@ int with_descriptors_left(int left) {
     EXPECT(e.code().category() == std::generic_category());
     EXPECT(says(e.what(), "ulimit -n"));
   }
-  EXPECT(open_descriptors() == next);  // nothing left open either way
+  EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  EXPECT(open_descriptors() == before);  // nothing left open either way
   return error;
 }
 
@@ -69,7 +70,7 @@ const scene no_descriptors{"no descriptors", [] {
     failed = true;
   }
   EXPECT(failed);
-  EXPECT(left >= 2);
+  EXPECT(left > 0);
   EXPECT(left < 40);
 }};
 
@@ -183,8 +184,8 @@ TEST_SUITE("task/run") {
     CHECK(refusal({.workers = 1, .stack_size = 16 * 1024, .offload_threads = 1}) == (sanitized ? refusal({}) : "none"));
   }
 
-  TEST_CASE("nested in a fiber, bad options are refused as well") {
-    in_runtime([] { CHECK(says(refusal({.workers = 0}), "options::workers")); });
+  TEST_CASE("nested in a fiber, options are not looked at") {
+    in_runtime([] { CHECK(refusal({.workers = 0}) == "none"); });
   }
 
   TEST_CASE("sixty-four workers, and not one more in the process") {
@@ -203,7 +204,6 @@ TEST_SUITE("task/run") {
   }
 
   TEST_CASE("fibers still alive at the end are cancelled and joined, so their destructors run") {
-    on_workers([] {});
     for (const unsigned workers : {1u, 2u, 4u}) {
       CAPTURE(workers);
       std::atomic<int> begun{0}, ended{0};
@@ -241,7 +241,6 @@ TEST_SUITE("task/run") {
   }
 
   TEST_CASE("fibers that are spawned during the end are ended too") {
-    on_workers([] {});
     std::atomic<int> late{0};
     in_runtime([&] {
       bide::spawn([&] {
