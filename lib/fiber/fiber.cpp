@@ -43,6 +43,7 @@ void make_fresh(fiber& f) noexcept {
   f.joiners = nullptr;
   f.requests.store(0, std::memory_order_relaxed);
   f.drop = nullptr;
+  f.tid = 0;
   f.name_text = nullptr;
   f.name_length = 0;
 }

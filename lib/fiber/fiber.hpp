@@ -74,6 +74,7 @@ struct alignas(64) fiber {
 
   // Who it is.
   std::uint64_t id = 0;
+  std::uint32_t tid = 0;  // as gettid(2) answers in it; 0: the kernel thread's own
   const char* name_text = nullptr;  // on this stack; null: "fiber-<id>"
   std::size_t name_length = 0;
   spawn_site where;
