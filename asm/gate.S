@@ -1,4 +1,8 @@
 /*
+ * The gate: every syscall instruction of this project stands between bide_gate_begin and bide_gate_end. Syscall User
+ * Dispatch lets that range through; the kernel looks at the address after the instruction, so one more byte stands
+ * behind the last.
+ *
  * long bide_gate(long nr, long a, long b, long c, long d, long e, long f);
  *
  * Asks the kernel: moves a C call's arguments to where the kernel wants them.
@@ -31,6 +35,176 @@ bide_gate:
         ret
         .cfi_endproc
         .size   bide_gate, . - bide_gate
+
+#ifdef BIDE_PRELOAD
+/* Offsets in context::carrier_block, lib/context/thread_pointer.hpp. */
+#define BLOCK_SIGNALLED 20
+#define BLOCK_RESUME_AT 24
+#define BLOCK_RETURNED  32
+/* Offsets in mcontext_t's registers, which is struct sigcontext of the kernel: sys/ucontext.h. */
+#define R8 0
+#define R9 8
+#define R10 16
+#define R12 32
+#define R13 40
+#define R14 48
+#define R15 56
+#define RDI 64
+#define RSI 72
+#define RBP 80
+#define RBX 88
+#define RDX 96
+#define RAX 104
+#define RSP 120
+#define RIP 128
+#define EFL 136
+
+/*
+ * long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
+ *
+ * As bide_gate, for a call that may wait: -EINTR without asking when a signal was noted since the last look. A handler
+ * that interrupts it before its syscall instruction moves rip to bide_gate_wait_abort, so none is slept through.
+ */
+        .globl  bide_gate_wait
+        .hidden bide_gate_wait
+        .globl  bide_gate_wait_last
+        .hidden bide_gate_wait_last
+        .globl  bide_gate_wait_abort
+        .hidden bide_gate_wait_abort
+        .type   bide_gate_wait, @function
+        .p2align 5
+bide_gate_wait:
+        .cfi_startproc
+        endbr64
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        movq    %rdx, %rsi
+        movq    %rcx, %rdx
+        movq    %r8, %r10
+        movq    %r9, %r8
+        movq    8(%rsp), %r9
+        cmpl    $0, %gs:BLOCK_SIGNALLED
+        jne     bide_gate_wait_abort
+bide_gate_wait_last:
+        syscall
+        ret
+bide_gate_wait_abort:
+        movq    $-4, %rax               /* -EINTR */
+        ret
+        .cfi_endproc
+        .size   bide_gate_wait, . - bide_gate_wait
+
+/*
+ * void bide_gate_tail(const greg_t *registers);
+ *
+ * Makes the program's own call with all its own registers on its own stack, and goes on behind it: vfork, and clone with
+ * CLONE_VFORK, whose child returns to the same place and may overwrite anything below its stack pointer. GS must point
+ * to a block without a worker, which the child then has: its doors are closed.
+ *
+ * In:      rdi = the registers, in mcontext_t's order; not on the part of the stack that the child may use
+ * Leaves:  to RIP, in the child first; in the parent with `returned` set in the block
+ */
+        .globl  bide_gate_tail
+        .hidden bide_gate_tail
+        .type   bide_gate_tail, @function
+        .p2align 5
+bide_gate_tail:
+        .cfi_startproc
+        .cfi_undefined rip
+        movq    RIP(%rdi), %rax
+        movq    %rax, %gs:BLOCK_RESUME_AT
+        movq    R8(%rdi), %r8
+        movq    R9(%rdi), %r9
+        movq    R10(%rdi), %r10
+        movq    R12(%rdi), %r12
+        movq    R13(%rdi), %r13
+        movq    R14(%rdi), %r14
+        movq    R15(%rdi), %r15
+        movq    RSI(%rdi), %rsi
+        movq    RBP(%rdi), %rbp
+        movq    RBX(%rdi), %rbx
+        movq    RDX(%rdi), %rdx
+        movq    RAX(%rdi), %rax
+        movq    RSP(%rdi), %rsp
+        movq    RDI(%rdi), %rdi
+        syscall
+        testq   %rax, %rax
+        jz      1f
+        movl    $1, %gs:BLOCK_RETURNED
+1:      jmp     *%gs:BLOCK_RESUME_AT
+        .cfi_endproc
+        .size   bide_gate_tail, . - bide_gate_tail
+
+/*
+ * bide_gate_restorer: where our signal handlers return to.
+ *
+ * Exactly these bytes, and no unwind information: libgcc and gdb know a signal frame by them.
+ * bide_gate_sigreturn: its syscall instruction, for a sigreturn of the program's own, which came to SIGSYS.
+ */
+        .globl  bide_gate_restorer
+        .hidden bide_gate_restorer
+        .globl  bide_gate_sigreturn
+        .hidden bide_gate_sigreturn
+        .type   bide_gate_restorer, @function
+        .p2align 4
+        nop
+bide_gate_restorer:
+        .byte   0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
+bide_gate_sigreturn:
+        .byte   0x0f, 0x05
+        ud2
+        .size   bide_gate_restorer, . - bide_gate_restorer
+
+/*
+ * long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);
+ *
+ * clone(2) for a kernel thread of ours. The child begins on its stack, whose top holds the function it runs and its
+ * argument; the function does not return.
+ */
+        .globl  bide_gate_thread
+        .hidden bide_gate_thread
+        .type   bide_gate_thread, @function
+        .p2align 5
+bide_gate_thread:
+        .cfi_startproc
+        endbr64
+        movl    $56, %eax               /* SYS_clone */
+        movq    %rcx, %r10
+        syscall
+        testq   %rax, %rax
+        jz      1f
+        ret
+1:      .cfi_undefined rip
+        xorl    %ebp, %ebp
+        popq    %rax
+        popq    %rdi
+        call    *%rax
+        ud2
+        .cfi_endproc
+        .size   bide_gate_thread, . - bide_gate_thread
+
+/*
+ * void bide_gate_end_thread(void *stack, unsigned long size);
+ *
+ * Ends the calling kernel thread and unmaps the stack it stands on.
+ */
+        .globl  bide_gate_end_thread
+        .hidden bide_gate_end_thread
+        .type   bide_gate_end_thread, @function
+        .p2align 5
+bide_gate_end_thread:
+        .cfi_startproc
+        .cfi_undefined rip
+        movl    $11, %eax               /* SYS_munmap */
+        syscall
+        movl    $60, %eax               /* SYS_exit */
+        xorl    %edi, %edi
+        syscall
+        ud2
+        .cfi_endproc
+        .size   bide_gate_end_thread, . - bide_gate_end_thread
+#endif
+        .byte   0x0f, 0x0b
 bide_gate_end:
 
         .section .note.GNU-stack, "", @progbits

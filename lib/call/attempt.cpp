@@ -13,6 +13,9 @@
 #include <cstring>
 
 #include "lib/io/offload.hpp"
+#ifdef BIDE_PRELOAD
+#include "lib/sched/carrier.hpp"
+#endif
 
 namespace bide::call {
 
@@ -39,6 +42,11 @@ after_signal signal_seen(bool under_timeout) noexcept {
   core::fiber* me = core::this_fiber();
   if (!me || !me->interrupted) return after_signal::go_on;
   me->interrupted = false;
+#ifdef BIDE_PRELOAD
+  // The handlers run once the call is left; serve() then makes it anew or not.
+  static_cast<core::thread*>(me)->restartable = !under_timeout;
+  return after_signal::report;
+#endif
   return under_timeout || !me->interrupt_restarts ? after_signal::report : after_signal::go_on;
 }
 
@@ -194,6 +202,10 @@ long copy_out(void* to, const void* from, std::size_t size) noexcept {
 }
 
 long offloaded(const char* name, long nr, long a, long b, long c, long d, long e, long f) noexcept {
+#ifdef BIDE_PRELOAD
+  (void)name;
+  return core::call_kernel(nr, a, b, c, d, e, f, core::waiting::surely);
+#else
   struct kernel_call {
     long nr, a[6], answer;
   } call{nr, {a, b, c, d, e, f}, 0};
@@ -202,6 +214,7 @@ long offloaded(const char* name, long nr, long a, long b, long c, long d, long e
     k.answer = bide_gate(k.nr, k.a[0], k.a[1], k.a[2], k.a[3], k.a[4], k.a[5]);
   };
   return io::offload(work, &call, name) == 0 ? call.answer : -ENOMEM;
+#endif
 }
 
 }  // namespace bide::call

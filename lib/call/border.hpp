@@ -3,10 +3,17 @@
 
 #include <bide/detail/export.hpp>
 
+// In a preloaded program libc's cancellation unwinds out of a signal handler that runs within a call.
+#ifdef BIDE_PRELOAD
+#define BIDE_MAY_UNWIND
+#else
+#define BIDE_MAY_UNWIND noexcept
+#endif
+
 extern "C" {
 
 // Makes the call through the table, or else to the kernel. On a fiber, parks as the call would have blocked.
-BIDE_API long bide_call(long nr, long a, long b, long c, long d, long e, long f) noexcept;
+BIDE_API long bide_call(long nr, long a, long b, long c, long d, long e, long f) BIDE_MAY_UNWIND;
 
 // The kernel's own answer, through the gate.
 BIDE_API long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept;

@@ -52,6 +52,59 @@ BIDE_CALL(socketpair_call);
 BIDE_CALL(pipe_call);
 BIDE_CALL(pipe2_call);
 
+#ifdef BIDE_PRELOAD
+// futex.cpp
+BIDE_CALL(futex_call);
+
+// thread.cpp
+BIDE_CALL(clone_call);
+BIDE_CALL(clone3_call);
+BIDE_CALL(exit_call);
+BIDE_CALL(gettid_call);
+BIDE_CALL(set_tid_address_call);
+BIDE_CALL(set_robust_list_call);
+BIDE_CALL(get_robust_list_call);
+BIDE_CALL(rseq_call);
+BIDE_CALL(sched_yield_call);
+BIDE_CALL(arch_prctl_call);
+BIDE_CALL(prctl_call);
+BIDE_CALL(clock_gettime_call);
+BIDE_CALL(sched_setaffinity_call);
+BIDE_CALL(sched_getaffinity_call);
+BIDE_CALL(sched_setscheduler_call);
+BIDE_CALL(sched_getscheduler_call);
+BIDE_CALL(sched_setparam_call);
+BIDE_CALL(sched_getparam_call);
+BIDE_CALL(sched_rr_get_interval_call);
+BIDE_CALL(sched_setattr_call);
+BIDE_CALL(sched_getattr_call);
+
+// child.cpp
+BIDE_CALL(fork_call);
+BIDE_CALL(vfork_call);
+BIDE_CALL(execve_call);
+BIDE_CALL(execveat_call);
+BIDE_CALL(wait4_call);
+BIDE_CALL(waitid_call);
+long clone_process(long flags, long stack, long parent_tid, long child_tid, long tls);
+
+// signal.cpp
+BIDE_CALL(rt_sigaction_call);
+BIDE_CALL(rt_sigprocmask_call);
+BIDE_CALL(rt_sigpending_call);
+BIDE_CALL(rt_sigsuspend_call);
+BIDE_CALL(rt_sigtimedwait_call);
+BIDE_CALL(pause_call);
+BIDE_CALL(tgkill_call);
+BIDE_CALL(tkill_call);
+BIDE_CALL(rt_tgsigqueueinfo_call);
+BIDE_CALL(sigaltstack_call);
+
+// memory.cpp
+BIDE_CALL(mmap_call);
+BIDE_CALL(mprotect_call);
+#endif
+
 #undef BIDE_CALL
 
 }  // namespace bide::call

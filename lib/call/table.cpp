@@ -46,12 +46,70 @@ constexpr auto standard = [] {
   t[SYS_socketpair] = socketpair_call;
   t[SYS_pipe] = pipe_call;
   t[SYS_pipe2] = pipe2_call;
+#ifdef BIDE_PRELOAD
+  t[SYS_futex] = futex_call;
+  t[SYS_clone] = clone_call;
+  t[SYS_clone3] = clone3_call;
+  t[SYS_exit] = exit_call;
+  t[SYS_gettid] = gettid_call;
+  t[SYS_set_tid_address] = set_tid_address_call;
+  t[SYS_set_robust_list] = set_robust_list_call;
+  t[SYS_get_robust_list] = get_robust_list_call;
+  t[SYS_rseq] = rseq_call;
+  t[SYS_sched_yield] = sched_yield_call;
+  t[SYS_arch_prctl] = arch_prctl_call;
+  t[SYS_prctl] = prctl_call;
+  t[SYS_clock_gettime] = clock_gettime_call;
+  t[SYS_sched_setaffinity] = sched_setaffinity_call;
+  t[SYS_sched_getaffinity] = sched_getaffinity_call;
+  t[SYS_sched_setscheduler] = sched_setscheduler_call;
+  t[SYS_sched_getscheduler] = sched_getscheduler_call;
+  t[SYS_sched_setparam] = sched_setparam_call;
+  t[SYS_sched_getparam] = sched_getparam_call;
+  t[SYS_sched_rr_get_interval] = sched_rr_get_interval_call;
+  t[SYS_sched_setattr] = sched_setattr_call;
+  t[SYS_sched_getattr] = sched_getattr_call;
+  t[SYS_fork] = fork_call;
+  t[SYS_vfork] = vfork_call;
+  t[SYS_execve] = execve_call;
+  t[SYS_execveat] = execveat_call;
+  t[SYS_wait4] = wait4_call;
+  t[SYS_waitid] = waitid_call;
+  t[SYS_rt_sigaction] = rt_sigaction_call;
+  t[SYS_rt_sigprocmask] = rt_sigprocmask_call;
+  t[SYS_rt_sigpending] = rt_sigpending_call;
+  t[SYS_rt_sigsuspend] = rt_sigsuspend_call;
+  t[SYS_rt_sigtimedwait] = rt_sigtimedwait_call;
+  t[SYS_pause] = pause_call;
+  t[SYS_tgkill] = tgkill_call;
+  t[SYS_tkill] = tkill_call;
+  t[SYS_rt_tgsigqueueinfo] = rt_tgsigqueueinfo_call;
+  t[SYS_sigaltstack] = sigaltstack_call;
+  t[SYS_mmap] = mmap_call;
+  t[SYS_mprotect] = mprotect_call;
+#endif
   return t;
 }();
 
 constinit std::array<function, numbers> current = standard;
 
+#ifdef BIDE_PRELOAD
+constexpr auto waiting = [] {
+  std::array<bool, numbers> t{};
+  for (const long nr : {SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg,
+                        SYS_recvmmsg, SYS_sendmmsg, SYS_accept, SYS_accept4, SYS_connect, SYS_poll, SYS_ppoll,
+                        SYS_select, SYS_pselect6, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_nanosleep,
+                        SYS_clock_nanosleep, SYS_wait4, SYS_waitid})
+    t[static_cast<std::size_t>(nr)] = true;
+  return t;
+}();
+#endif
+
 }  // namespace
+
+#ifdef BIDE_PRELOAD
+bool only_waits(long nr) noexcept { return nr >= 0 && nr < numbers && waiting[static_cast<std::size_t>(nr)]; }
+#endif
 
 function entry(long nr) noexcept { return nr >= 0 && nr < numbers ? current[nr] : nullptr; }
 

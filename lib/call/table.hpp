@@ -14,6 +14,11 @@ inline constexpr long numbers = 512;
 // The entry of a number, or null.
 function entry(long nr) noexcept;
 
+#ifdef BIDE_PRELOAD
+// Whether an entry does no more than the kernel but let others run: a program's only thread asks the kernel itself.
+bool only_waits(long nr) noexcept;
+#endif
+
 // Puts another function there and returns the one that was; null restores the kernel's own call. Set up before fibers
 // run.
 function replace(long nr, function) noexcept;

@@ -20,6 +20,11 @@ inline saved make(void* top, std::size_t size) noexcept {
   return boost::context::detail::make_fcontext(top, size, bide_fiber_entry);
 }
 
+// The same with an entry of one's own, which does not return.
+inline saved make(void* top, std::size_t size, void (*entry)(arrival)) noexcept {
+  return boost::context::detail::make_fcontext(top, size, entry);
+}
+
 extern "C" arrival bide_jump(saved to, void* data) noexcept;  // asm/jump.S: jump_fcontext
 
 inline arrival jump(saved to, void* data) noexcept { return bide_jump(to, data); }

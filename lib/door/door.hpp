@@ -6,6 +6,9 @@
 #pragma once
 
 #include <errno.h>
+#ifdef BIDE_PRELOAD
+#include <pthread.h>
+#endif
 #include <sys/syscall.h>
 
 #include "lib/call/border.hpp"
@@ -40,10 +43,19 @@ inline long with_errno(long answer) noexcept {
 }
 
 template <class... Args>
-long call(long nr, Args... args) noexcept {
+long call(long nr, Args... args) BIDE_MAY_UNWIND {
   static_assert(sizeof...(Args) <= 6);
   const long a[6] = {sys::word(args)...};
+#ifdef BIDE_PRELOAD
+  // As libc does around each call that is a cancellation point: while it waits the thread may be cancelled at any time.
+  int before;
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+  const long answer = bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  pthread_setcanceltype(before, nullptr);
+  return answer;
+#else
   return bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+#endif
 }
 
 // Before libc is found.

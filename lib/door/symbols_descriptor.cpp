@@ -16,7 +16,9 @@ BIDE_NOTED_DOOR(int, close_range, (unsigned first, unsigned last, int flags), (f
 
 namespace {
 BIDE_NAME(closefrom);
+#ifndef BIDE_PRELOAD
 BIDE_NAME(fclose);
+#endif
 BIDE_NAME(fcntl);
 BIDE_NAME(fcntl64);
 BIDE_NAME(ioctl);
@@ -29,6 +31,7 @@ extern "C" BIDE_API void closefrom(int lowest) {
   close_range(lowest < 0 ? 0u : static_cast<unsigned>(lowest), ~0u, 0);
 }
 
+#ifndef BIDE_PRELOAD  // the trap door sees it there
 // libc's fclose closes past every symbol.
 extern "C" BIDE_API int fclose(FILE* file) {
   if (bide_runtimes()) {
@@ -40,6 +43,7 @@ extern "C" BIDE_API int fclose(FILE* file) {
   const auto libc = bide::door::real<decltype(fclose)>(fclose_name);
   return libc ? libc(file) : EOF;
 }
+#endif
 
 // These don't wait, but for locks; they are doors because of what they say of a descriptor.
 BIDE_NOTED_DOOR(int, dup, (int fd), (fd), SYS_dup)

@@ -100,6 +100,20 @@ extern "C" BIDE_UNCOUNTED context::arrival bide_fiber_main(context::arrival a) {
   return {next.ctx, &me};
 }
 
+void adopt_running(worker_core& w, fiber& f) noexcept {
+  f.home = &w;
+  f.state = fiber_state::ready;
+  w.all.push_back(f);
+  w.live.store(w.live.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  w.current = &f;
+}
+
+void end_here(fiber& f) noexcept {
+  finish(f);
+  leave(*f.home, f);
+  __builtin_unreachable();
+}
+
 fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
   const int shift = std::countr_zero(stack_size);
   context::stack s;
@@ -241,7 +255,7 @@ bool turn_is_due(worker_core& w) noexcept {
   }
   w.checked_at = now;
   w.until_check = w.check_every;
-  return now - w.turn_began > slice || !w.in.empty() || w.signalled.load(std::memory_order_relaxed);
+  return now - w.turn_began > slice || !w.in.empty() || w.block.signalled.load(std::memory_order_relaxed);
 }
 
 }  // namespace bide::core

@@ -53,9 +53,12 @@ struct alignas(64) fiber {
   fiber* next = nullptr;  // in the run queue
   worker_core* home = nullptr;
   context::thread_state thread;
+  void* signal_stack = nullptr;  // sigaltstack(2), where fibers are threads; null: none
+  std::uintptr_t thread_pointer = 0;  // FS base, where fibers own their TLS
   fiber_state state = fiber_state::fresh;
   bool cancel_pending = false;   // consumed by the next wait that can be cancelled
   bool released = false;         // the handle is gone
+  void (*after_leaving)(fiber&) noexcept = nullptr;  // run once by whoever runs next, when this stack is left
   std::atomic<bool> done{false};  // written at home; any thread may read
 
   // The wait it is in.
@@ -74,7 +77,8 @@ struct alignas(64) fiber {
 
   // Who it is.
   std::uint64_t id = 0;
-  std::uint32_t tid = 0;  // as gettid(2) answers in it; 0: the kernel thread's own
+  std::uint32_t tid = 0;   // its thread id, where fibers are threads; 0 elsewhere
+  std::uint64_t ticks = 0;  // base::ticks that it ran, where fibers are threads
   const char* name_text = nullptr;  // on this stack; null: "fiber-<id>"
   std::size_t name_length = 0;
   spawn_site where;

@@ -8,7 +8,9 @@
 
 namespace bide::core {
 
+#ifndef BIDE_PRELOAD
 __thread worker_core* bide_this_worker = nullptr;
+#endif
 
 void ring(worker_core& w) noexcept {
   if (!w.asleep.exchange(false, std::memory_order_seq_cst)) return;

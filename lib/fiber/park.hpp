@@ -78,6 +78,12 @@ fiber* make_fiber(worker_core&, std::size_t stack_size) noexcept;
 // Starts it on `home`, which may be another worker. `top` is where its frames may begin.
 void start(fiber&, worker_core& home, char* top) noexcept;
 
+// A context that runs already becomes a fiber of that worker, and its running one.
+void adopt_running(worker_core&, fiber&) noexcept;
+
+// Ends the running fiber, for one that has no frame to return to. `after_leaving` runs when its stack is left.
+[[noreturn]] void end_here(fiber&) noexcept;
+
 // Asks a fiber's home for what only it may do; any thread. `request_release` is the handle's last word.
 void request(fiber&, std::uint32_t which) noexcept;
 

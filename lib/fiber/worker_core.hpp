@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/base/clock.hpp"
+#include "lib/context/thread_pointer.hpp"
 #include "lib/fiber/fiber.hpp"
 #include "lib/fiber/inbox.hpp"
 #include "lib/fiber/timer_heap.hpp"
@@ -25,6 +26,8 @@ inline constexpr unsigned most_workers = 64;  // in the process: a bit each in f
 inline constexpr std::uint64_t shortest_slice = 1'000'000;
 
 struct worker_core {
+  context::carrier_block block;  // first: where GS points in a preloaded program
+
   // The switch.
   fiber* current = nullptr;
   run_queue ready;
@@ -35,6 +38,12 @@ struct worker_core {
   std::uint64_t slice = shortest_slice;  // ticks that fibers run before the loop looks for events
   context::thread_state_place thread;
   fiber loop;  // the worker's own context: it delivers, polls and sleeps
+  // Of preloaded programs.
+  std::atomic<void*> in_kernel{nullptr};  // core::carrier that waits in a call of the running thread's; who clears it has the worker
+  std::atomic<std::uint32_t> kernel_calls{0};  // the worker counts; the monitor reads
+  bool uses_ring = false;
+  std::uint64_t switched_at = 0;  // base::ticks
+  std::atomic<std::uint32_t> switches{0};  // the worker counts; the monitor reads
 
   // Waiting.
   timer_heap timers;
@@ -59,15 +68,26 @@ struct worker_core {
   unsigned long mask_before = 0;  // the thread's signal mask, while waits with masks of their own last
   unsigned masked_waits = 0;
   std::atomic<std::uint32_t> handlers{0};  // signal handlers that ran on this thread; handlers write
-  std::atomic<bool> signalled{false};  // a signal handler has run on behalf of a fiber here; handlers may write
 };
 
 // The worker that the calling thread runs, or null on any other thread. The one function that knows; the symbol door
 // reads the same variable.
-//
+#ifdef BIDE_PRELOAD
+// Fibers own their TLS there, so it is found by GS: every kernel thread has its own from the moment the doors open.
+inline worker_core* this_worker() noexcept {
+  if (!context::doors_open) [[unlikely]] return nullptr;
+  return static_cast<worker_core*>(context::this_block_worker());
+}
+// Every kernel thread is ours.
+inline void become_worker(worker_core* w) noexcept {
+  if (w) context::set_block(w->block);
+}
+#else
 // __thread, not thread_local: no initialisation that each use would have to check.
 extern "C" __attribute__((visibility("default"), tls_model("initial-exec"))) __thread worker_core* bide_this_worker;
 inline worker_core* this_worker() noexcept { return bide_this_worker; }
+inline void become_worker(worker_core* w) noexcept { bide_this_worker = w; }
+#endif
 
 // The running fiber; null on a plain thread and in a worker's own context.
 inline fiber* this_fiber() noexcept {
@@ -97,12 +117,22 @@ void recycle(fiber&) noexcept;
 // Has the worker's loop context anything to do that can't wait any longer?
 bool turn_is_due(worker_core&) noexcept;
 
+// The kernel is to switch to that fiber's alternate stack for a fault's handler.
+void change_signal_stack(worker_core&, fiber&) noexcept;
+
 // On arrival in `me`: completes the switch that brought us here.
 inline void arrive(fiber& me, context::arrival a) noexcept {
   fiber& from = *static_cast<fiber*>(a.data);
   from.ctx = a.fctx;
   if (context::tools::present) [[unlikely]] context::tools::after_switch(me.tool, from.tool);
+#ifndef BIDE_PRELOAD
   me.home->thread.load(me.thread);
+#endif
+  if (from.after_leaving) [[unlikely]] {
+    const auto action = from.after_leaving;
+    from.after_leaving = nullptr;
+    return action(from);
+  }
   if (from.state == fiber_state::finished) [[unlikely]] {
     if (from.released) recycle(from);
   }
@@ -110,7 +140,17 @@ inline void arrive(fiber& me, context::arrival a) noexcept {
 
 // What a switch from `me` to `next` is preceded by.
 inline void before_leaving(worker_core& w, fiber& me, fiber& next) noexcept {
+#ifdef BIDE_PRELOAD
+  // errno, the exception state and all else of a thread lie where its thread pointer points.
+  const std::uint64_t now = base::ticks();
+  me.ticks += now - w.switched_at;
+  w.switched_at = now;
+  w.switches.store(w.switches.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (next.thread_pointer != me.thread_pointer) context::set_thread_pointer(next.thread_pointer);
+  if (next.signal_stack != w.block.signal_stack && &next != &w.loop) [[unlikely]] change_signal_stack(w, next);
+#else
   w.thread.save(me.thread);
+#endif
   w.current = &next;
   if (context::tools::present) [[unlikely]] {
     using context::tools::leaving;

@@ -19,6 +19,7 @@
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
 #include "lib/base/clock.hpp"
+#include "lib/context/thread_pointer.hpp"
 #include "lib/io/fd_table.hpp"
 #include "lib/sys/features.hpp"
 #include "lib/sys/raw.hpp"
@@ -27,7 +28,11 @@ using bide::io::seam;
 
 namespace {
 
+#ifdef BIDE_PRELOAD
+#define ev_errno (bide::context::this_block().ev_errno)
+#else
 constinit thread_local int ev_errno __attribute__((tls_model("initial-exec"))) = 0;
+#endif
 
 long answer(long result) noexcept {
   if (!bide::sys::failed(result)) return result;

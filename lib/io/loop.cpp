@@ -7,6 +7,7 @@
 
 #include <new>
 
+#include "lib/context/thread_pointer.hpp"
 #include "lib/io/libev_seam.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -31,8 +32,12 @@ class inside {
 }  // namespace
 
 loop*& seam::current() noexcept {
+#ifdef BIDE_PRELOAD
+  return reinterpret_cast<loop*&>(context::this_block().loop);
+#else
   static constinit thread_local loop* current __attribute__((tls_model("initial-exec"))) = nullptr;
   return current;
+#endif
 }
 std::int64_t seam::until() noexcept { return current()->until_; }
 void seam::polls_with(int fd) noexcept { current()->epoll_ = fd; }

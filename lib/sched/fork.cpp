@@ -53,6 +53,7 @@ void after_fork_in_child() noexcept {
   mine->bell = mine->io.bell();
 }
 
+#ifndef BIDE_PRELOAD
 void watch_forks() {
   static const int registered =
       pthread_atfork(nullptr, [] { io::all_fds_shared(); }, [] { after_fork_in_child(); });
@@ -63,5 +64,6 @@ void leave_if_last_after_fork(const runtime& rt) {
   // pthread_create(3): the last thread's return is exit(0).
   if (rt.orphaned) ::exit(0);
 }
+#endif
 
 }  // namespace bide::core

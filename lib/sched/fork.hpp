@@ -3,6 +3,9 @@
 
 namespace bide::core {
 
+// In the child: only the calling fiber is left.
+void after_fork_in_child() noexcept;
+
 struct runtime;
 
 // From now on fork() is followed up; pthread_atfork(3).

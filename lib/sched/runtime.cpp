@@ -74,6 +74,16 @@ void abandon_other_workers(worker* mine) noexcept {
     made[i]->io.close();
     made[i] = nullptr;  // handles still find the record; a runtime to come gets a new one
   }
+#ifdef BIDE_PRELOAD
+  // The process's signals come to worker 0.
+  if (mine->index != 0) {
+    made[0] = mine;
+    made[mine->index] = nullptr;
+    in_use[0] = true;
+    in_use[mine->index] = false;
+    mine->index = 0;
+  }
+#endif
   open_runtimes.store(mine ? 1 : 0, std::memory_order_relaxed);
 }
 

@@ -35,6 +35,7 @@ struct runtime {
   unsigned count = 0;
   worker* workers[most_workers] = {};
   fiber* main = nullptr;  // null once it has ended
+  bool for_ever = false;  // a preloaded program: it ends as the program does, and a deadlock is the program's
   bool orphaned = false;  // the child of a fork made by another fiber than main
   std::atomic<bool> closing{false}, stopping{false}, stuck{false};
   std::atomic<std::uint32_t> threads{0};  // workers beyond the first that have not left run(); a futex

@@ -5,6 +5,10 @@
 #include "lib/base/clock.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/runtime.hpp"
+#ifdef BIDE_PRELOAD
+#include "lib/sched/delivery.hpp"
+#include "lib/sched/monitor.hpp"
+#endif
 #include "lib/sched/signals.hpp"
 
 namespace bide::core {
@@ -17,7 +21,7 @@ int worker::open(core::runtime& rt) noexcept {
   all.clear();
   live = incoming = 0;
   warm_count = 0;
-  signalled = false;
+  block.signalled = 0;
   hopeless = false;
   if (!timers.open()) return -ENOMEM;
   if (const int error = io.open(*this)) {
@@ -44,8 +48,10 @@ void worker::shut() noexcept {
 
 // A turn: what others sent, what time it is, the fibers that are ready, then the loop.
 void worker::run() noexcept {
-  bide_this_worker = this;
+  become_worker(this);
+#ifndef BIDE_PRELOAD
   thread.find();
+#endif
   context::tools::context_is_thread(loop.tool);
   loop.home = this;
   loop.state = fiber_state::ready;
@@ -66,12 +72,18 @@ void worker::run() noexcept {
     // are to be a sixteenth of the time at most.
     slice = std::max(shortest_slice, (base::ticks() - began) * 16);
   }
-  bide_this_worker = nullptr;
+  become_worker(nullptr);
 }
 
 bool worker::look_around() noexcept {
   in.deliver_all();
-  if (signalled.load(std::memory_order_relaxed)) [[unlikely]] deliver_signals(*this);
+  if (block.signalled.load(std::memory_order_relaxed)) [[unlikely]] {
+#ifdef BIDE_PRELOAD
+    route_signals(*this);
+#else
+    deliver_signals(*this);
+#endif
+  }
   if (!timers.empty()) {
     const std::int64_t now = base::now();
     while (timer* t = timers.pop(now)) wake(*t->who, wait_result::expired);
@@ -82,7 +94,7 @@ bool worker::look_around() noexcept {
 void worker::rest() noexcept {
   // seq_cst, both: a poster that doesn't see us asleep has posted before we look.
   asleep.store(true, std::memory_order_seq_cst);
-  if (in.empty() && !signalled.load(std::memory_order_seq_cst)) {
+  if (in.empty() && !block.signalled.load(std::memory_order_seq_cst)) {
     if (!timers.empty() || io.anyone_waits()) {
       io.sleep(timers.next());
     } else {
@@ -90,10 +102,14 @@ void worker::rest() noexcept {
     }
   }
   asleep.store(false, std::memory_order_seq_cst);
+#ifdef BIDE_PRELOAD
+  wake_monitor();
+#endif
 }
 
 // Only another thread can wake anybody here: unless there is none who would.
 void worker::rest_without_hope() noexcept {
+  if (runtime->for_ever) return io.sleep(base::never);
   hopeless.store(true, std::memory_order_seq_cst);
   if (!runtime->ended()) {
     const std::int64_t until = base::after(base::now(), runtime->patience());

@@ -24,7 +24,7 @@ feature_set& features() noexcept {
   static constinit bool asked = false;  // set before the first worker exists; a race would write the same values
   if (!asked) {
     found = {allowed("guard_install"), allowed("rwf_nowait"), allowed("io_uring"), allowed("epoll_pwait2"),
-             allowed("close_range")};
+             allowed("close_range"), allowed("fsgsbase"), allowed("trap")};
     asked = true;
   }
   return found;

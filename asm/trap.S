@@ -1,0 +1,201 @@
+/*
+ * Into the runtime and out of it, in a preloaded program.
+ *
+ * Registers are kept as mcontext_t has them (sys/ucontext.h, the kernel's struct sigcontext), so what a trap and a patched
+ * site hand over looks alike. Offsets as in asm/gate.S.
+ */
+#define R8 0
+#define R9 8
+#define R10 16
+#define R11 24
+#define R12 32
+#define R13 40
+#define R14 48
+#define R15 56
+#define RDI 64
+#define RSI 72
+#define RBP 80
+#define RBX 88
+#define RDX 96
+#define RAX 104
+#define RCX 112
+#define RSP 120
+#define RIP 128
+#define EFL 136
+#define REGISTERS 184                   /* 23 words */
+
+/*
+ * void bide_resume(const greg_t *registers, void *vectors);
+ *
+ * Goes on behind a syscall instruction of the program, without a trip to the kernel. The instruction clobbers rcx and
+ * r11, so these carry the way back.
+ *
+ * In:      rdi = the registers, rsi = an XSAVE area or null
+ * Leaves:  to RIP with everything as in the registers but rcx, r11
+ * Signals: may come at any instruction; a handler runs below all that is still needed
+ */
+        .text
+        .globl  bide_resume
+        .hidden bide_resume
+        .hidden bide_vector_mask
+        .type   bide_resume, @function
+        .p2align 5
+bide_resume:
+        .cfi_startproc
+        .cfi_def_cfa rdi, 0
+        .cfi_offset rip, RIP
+        .cfi_offset rsp, RSP
+        .cfi_offset rbp, RBP
+        .cfi_offset rbx, RBX
+        .cfi_offset r12, R12
+        .cfi_offset r13, R13
+        .cfi_offset r14, R14
+        .cfi_offset r15, R15
+        testq   %rsi, %rsi
+        jz      1f
+        movl    bide_vector_mask(%rip), %eax
+        xorl    %edx, %edx
+        xrstor  (%rsi)
+1:      pushq   EFL(%rdi)
+        popfq
+        movq    R8(%rdi), %r8
+        movq    R9(%rdi), %r9
+        movq    R10(%rdi), %r10
+        movq    R12(%rdi), %r12
+        movq    R13(%rdi), %r13
+        movq    R14(%rdi), %r14
+        movq    R15(%rdi), %r15
+        movq    RSI(%rdi), %rsi
+        movq    RBP(%rdi), %rbp
+        movq    RBX(%rdi), %rbx
+        movq    RDX(%rdi), %rdx
+        movq    RAX(%rdi), %rax
+        movq    RIP(%rdi), %rcx
+        movq    RSP(%rdi), %r11
+        movq    RDI(%rdi), %rdi
+        .cfi_def_cfa r11, 0
+        .cfi_register rip, rcx
+        .cfi_register rsp, r11
+        .cfi_same_value rbp
+        .cfi_same_value rbx
+        .cfi_same_value r12
+        .cfi_same_value r13
+        .cfi_same_value r14
+        .cfi_same_value r15
+        movq    %r11, %rsp
+        jmp     *%rcx
+        .cfi_endproc
+        .size   bide_resume, . - bide_resume
+
+/*
+ * bide_patched
+ *
+ * Where a patched syscall site of libc arrives, from its stub (lib/door/patch.cpp): as a trap would, at a fraction of
+ * the cost.
+ *
+ * In:      rcx = the stub's two words: the address behind the site's syscall instruction, and where to go on;
+ *          r11 = the program's rsp; rsp is 128 below that at least, aligned to 16; everything else is the program's
+ * Calls:   bide_patched_call(registers), which leaves the answer in RAX
+ * Leaves:  to the stub's second word, with rax = the answer
+ * Unwind:  the program's frame is behind the site, as after a trap
+ */
+        .globl  bide_patched
+        .hidden bide_patched
+        .type   bide_patched, @function
+        .p2align 5
+bide_patched:
+        .cfi_startproc simple
+        .cfi_signal_frame
+        .cfi_def_cfa r11, 0
+        .cfi_register rsp, r11
+        .cfi_undefined rip
+        subq    $REGISTERS + 8, %rsp
+        movq    %r8, R8(%rsp)
+        movq    %r9, R9(%rsp)
+        movq    %r10, R10(%rsp)
+        movq    %r12, R12(%rsp)
+        movq    %r13, R13(%rsp)
+        movq    %r14, R14(%rsp)
+        movq    %r15, R15(%rsp)
+        movq    %rdi, RDI(%rsp)
+        movq    %rsi, RSI(%rsp)
+        movq    %rbp, RBP(%rsp)
+        movq    %rbx, RBX(%rsp)
+        movq    %rdx, RDX(%rsp)
+        movq    %rax, RAX(%rsp)
+        movq    %r11, RSP(%rsp)
+        pushfq
+        popq    EFL(%rsp)
+        movq    (%rcx), %rax
+        movq    %rax, RIP(%rsp)
+        movq    8(%rcx), %rax
+        movq    %rax, RCX(%rsp)         /* where to go on: rcx is lost behind a syscall instruction */
+        cld
+        movq    %rsp, %rbx
+        .cfi_def_cfa rbx, 0
+        .cfi_offset rip, RIP
+        .cfi_offset rsp, RSP
+        .cfi_offset rbp, RBP
+        .cfi_offset rbx, RBX
+        .cfi_offset r12, R12
+        .cfi_offset r13, R13
+        .cfi_offset r14, R14
+        .cfi_offset r15, R15
+        /* The syscall instruction keeps the vector registers. XSAVEC to a 64-byte aligned area; its header is zeroed
+           first (Intel SDM, volume 1, 13.10). */
+        subq    bide_vector_bytes(%rip), %rsp
+        andq    $-64, %rsp
+        xorl    %ecx, %ecx
+        movq    %rcx, 512(%rsp)
+        movq    %rcx, 520(%rsp)
+        movq    %rcx, 528(%rsp)
+        movq    %rcx, 536(%rsp)
+        movq    %rcx, 544(%rsp)
+        movq    %rcx, 552(%rsp)
+        movq    %rcx, 560(%rsp)
+        movq    %rcx, 568(%rsp)
+        movl    bide_vector_mask(%rip), %eax
+        xorl    %edx, %edx
+        xsavec  (%rsp)
+        movq    %rbx, %rdi
+        call    bide_patched_call
+        movq    RCX(%rbx), %rax
+        movq    %rax, RIP(%rbx)
+        movq    %rbx, %rdi
+        movq    %rsp, %rsi
+        jmp     bide_resume
+        .cfi_endproc
+        .size   bide_patched, . - bide_patched
+
+/*
+ * void bide_on_stack(void (*f)(void *), void *argument, void *top);
+ *
+ * Runs f(argument) on the stack that ends at top, and returns on the caller's own.
+ *
+ * In:      rdi = f, rsi = argument, rdx = top, 16-byte aligned
+ * Unwind:  rbp holds the old rsp while f runs, so a backtrace and a forced unwind cross
+ */
+        .globl  bide_on_stack
+        .hidden bide_on_stack
+        .type   bide_on_stack, @function
+        .p2align 4
+bide_on_stack:
+        .cfi_startproc
+        endbr64
+        pushq   %rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset rbp, -16
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register rbp
+        movq    %rdx, %rsp
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        call    *%rax
+        movq    %rbp, %rsp
+        popq    %rbp
+        .cfi_def_cfa rsp, 8
+        ret
+        .cfi_endproc
+        .size   bide_on_stack, . - bide_on_stack
+
+        .section .note.GNU-stack, "", @progbits

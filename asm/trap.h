@@ -1,0 +1,45 @@
+/*
+ * Into the runtime and out of it, in a preloaded program; see trap.S and gate.S for each one's contract.
+ */
+#ifndef BIDE_ASM_TRAP_H
+#define BIDE_ASM_TRAP_H
+
+#include <sys/ucontext.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Goes on behind a syscall instruction of the program. */
+void bide_resume(const greg_t *registers, void *vectors) __attribute__((noreturn));
+
+/* Runs f(argument) on the stack that ends at top. */
+void bide_on_stack(void (*f)(void *), void *argument, void *top);
+
+/* As bide_gate for a call that may wait: -EINTR when a signal was noted since the last look. */
+long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
+extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
+
+/* Makes the program's own call with all its registers on its own stack, for vfork. */
+void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));
+
+/* Where signal handlers return to, and the syscall instruction there. */
+void bide_gate_restorer(void);
+extern const char bide_gate_sigreturn[];
+
+/* A kernel thread of ours; the top of its stack holds a function and its argument. */
+long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);
+void bide_gate_end_thread(void *stack, unsigned long size) __attribute__((noreturn));
+
+/* Where patched sites' stubs jump to. */
+void bide_patched(void);
+
+/* The vector state that XSAVE keeps (its low mask) and the room that takes; set before the doors open. */
+extern unsigned bide_vector_mask;
+extern unsigned long bide_vector_bytes;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,133 @@
+// Processes that a preloaded program makes, and waits for.
+#include <errno.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "asm/trap.h"
+#include "lib/call/attempt.hpp"
+#include "lib/call/descriptor.hpp"
+#include "lib/call/families.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/delivery.hpp"
+#include "lib/sched/fork.hpp"
+#include "lib/sched/monitor.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sync/futex.hpp"
+
+namespace bide::call {
+namespace {
+
+// The child of a fork has the thread that called and no other, and starts its runtime anew.
+void begin_child() noexcept {
+  core::worker_core& mine = *core::this_worker();
+  core::thread& me = *core::this_thread();
+  core::carriers_after_fork(mine);
+  core::monitor_after_fork();
+  sync::futex_after_fork();
+  core::threads_after_fork(me);
+  core::after_fork_in_child();
+  core::signals_after_fork(me);
+}
+
+long fork_now(long flags, long parent_tid, long child_tid) noexcept {
+  // An exec in the child begins with the thread's mask: signal(7).
+  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  core::signal_set before = 0;
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+  io::all_fds_shared();
+  const long pid = sys::raw(SYS_clone, flags, 0, parent_tid, child_tid, 0);
+  if (pid == 0) {
+    begin_child();
+  } else {
+    sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+  }
+  return pid;
+}
+
+// The child runs on the caller's memory until it execs: its doors are closed, and its kernel mask is the thread's.
+[[noreturn]] void tail_call(core::thread& me) noexcept {
+  const core::signal_set mask = me.mask.load(std::memory_order_relaxed);
+  greg_t* const registers = me.registers;
+  core::this_worker()->block.signalled.store(1, std::memory_order_relaxed);  // what came meanwhile is looked for
+  core::lend_for_tail(mask);
+  bide_gate_tail(registers);
+}
+
+}  // namespace
+
+long clone_process(long flags, long stack, long parent_tid, long child_tid, long) {
+  core::thread& me = *core::this_thread();
+  if ((flags & CLONE_VM) == 0 && !stack) return fork_now(flags, parent_tid, child_tid);
+  if ((flags & CLONE_VFORK) && me.registers) tail_call(me);
+  return -EINVAL;  // a process that shares memory and runs beside us could not be served
+}
+
+long fork_call(long, long, long, long, long, long) { return fork_now(SIGCHLD, 0, 0); }
+
+long vfork_call(long, long, long, long, long, long) {
+  core::thread& me = *core::this_thread();
+  if (!me.registers) return fork_now(SIGCHLD, 0, 0);
+  tail_call(me);
+}
+
+// The new image begins with the thread's mask and the actions the kernel has; a failure leaves all as it was.
+long execve_call(long path, long arguments, long environment, long, long, long) {
+  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  core::signal_set before = 0;
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+  const long error = sys::raw(SYS_execve, path, arguments, environment);
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+  return error;
+}
+
+long execveat_call(long folder, long path, long arguments, long environment, long flags, long) {
+  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  core::signal_set before = 0;
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+  const long error = sys::raw(SYS_execveat, folder, path, arguments, environment, flags);
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+  return error;
+}
+
+namespace {
+
+// Waits until one child may have changed state. Returns 0 to ask again, or what ends the call.
+long wait_for_child(long pid) noexcept {
+  const long made_fd = sys::raw(SYS_pidfd_open, pid, 0);
+  if (made_fd < 0) return made_fd == -ESRCH ? 0 : made_fd;
+  const int fd = io::adopt_own_fd(static_cast<int>(made_fd));
+  if (fd < 0) return fd;
+  const long end = core::this_worker()->reactor->wait(fd, readiness::readable, "wait", base::never);
+  core::this_worker()->reactor->forget(fd);
+  io::close_own_fd(fd);
+  return end;
+}
+
+}  // namespace
+
+// A pidfd tells of an end, not of a stop, so those who wait for stops, and for any of several, wait in the kernel.
+long wait4_call(long pid, long status, long options, long usage, long, long) {
+  if ((options & WNOHANG) || core::live_threads() == 1)
+    return core::call_kernel(SYS_wait4, pid, status, options, usage, 0, 0);
+  for (;;) {
+    const long found = attempt(SYS_wait4, pid, status, options | WNOHANG, usage);
+    if (found != 0) return found;
+    const bool plain = pid > 0 && !(options & (WUNTRACED | WCONTINUED));
+    const long end = plain ? wait_for_child(pid) : -ENOSYS;
+    if (end == 0 && signal_seen(false) == after_signal::report) return -EINTR;
+    if (end == 0) continue;
+    if (end == -ECANCELED || end == -EINTR) return end;
+    return core::call_kernel(SYS_wait4, pid, status, options, usage, 0, 0, core::waiting::surely);
+  }
+}
+
+long waitid_call(long which, long id, long info, long options, long usage, long) {
+  const bool waits = !(options & WNOHANG) && core::live_threads() > 1;
+  return core::call_kernel(SYS_waitid, which, id, info, options, usage, 0,
+                           waits ? core::waiting::surely : core::waiting::maybe);
+}
+
+}  // namespace bide::call

@@ -1,0 +1,138 @@
+#include "lib/call/serve.hpp"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "lib/call/attempt.hpp"
+#include "lib/call/border.hpp"
+#include "lib/call/table.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/delivery.hpp"
+#include "lib/sched/runtime.hpp"
+
+namespace bide::call {
+namespace {
+
+using core::handlers_ran;
+
+bool has_timeout(long fd, int option) noexcept {
+  timeval t{};
+  socklen_t size = sizeof t;
+  return sys::raw(SYS_getsockopt, fd, SOL_SOCKET, option, &t, &size) == 0 && (t.tv_sec || t.tv_usec);
+}
+
+// signal(7): what is never restarted, whatever SA_RESTART says, and comes here from the kernel itself.
+bool kernel_restarts(const request& r) noexcept {
+  switch (r.nr) {
+    case SYS_poll: case SYS_ppoll: case SYS_select: case SYS_pselect6: case SYS_epoll_wait: case SYS_epoll_pwait:
+    case SYS_epoll_pwait2: case SYS_nanosleep: case SYS_clock_nanosleep: case SYS_semop: case SYS_semtimedop: case SYS_msgrcv: case SYS_msgsnd: case SYS_io_getevents: case SYS_pause:
+    case SYS_io_uring_enter:
+      return false;
+    case SYS_read: case SYS_readv: case SYS_recvfrom: case SYS_recvmsg: case SYS_accept: case SYS_accept4:
+      return !has_timeout(r.a, SO_RCVTIMEO);
+    case SYS_write: case SYS_writev: case SYS_sendto: case SYS_sendmsg: case SYS_connect:
+      return !has_timeout(r.a, SO_SNDTIMEO);
+    default: return true;
+  }
+}
+
+// What the kernel would do without making its caller wait: not worth the bracket of call_kernel.
+bool never_waits(long nr) noexcept {
+  switch (nr) {
+    case SYS_mmap: case SYS_munmap: case SYS_mprotect: case SYS_madvise: case SYS_brk: case SYS_mremap:
+    case SYS_getpid: case SYS_getppid: case SYS_getuid: case SYS_geteuid: case SYS_getgid: case SYS_getegid:
+    case SYS_clock_gettime: case SYS_gettimeofday: case SYS_epoll_ctl: case SYS_getsockopt: case SYS_getsockname:
+    case SYS_getpeername: case SYS_bind: case SYS_listen: case SYS_lseek: case SYS_exit_group: case SYS_kill:
+    case SYS_fstat: case SYS_getrusage: case SYS_timerfd_settime: case SYS_epoll_create1: case SYS_eventfd2:
+      return true;
+    default: return false;
+  }
+}
+
+// One signal handler's view of what it interrupted; made only when there is a handler to run.
+handlers_ran deliver(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
+  if (interrupted) return core::run_handlers(me, *interrupted);
+  ucontext_t made;
+  memset(&made, 0, sizeof made);
+  if (fill) fill(made, from);
+  return core::run_handlers(me, made);
+}
+
+}  // namespace
+
+long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
+  core::give_way();
+  core::thread& me = *core::this_thread();
+  for (;;) {
+    me.restartable = true;
+    me.interrupted = false;
+    const function call = entry(r.nr);
+    long answer;
+    if (call && !(core::live_threads() == 1 && only_waits(r.nr))) {
+      answer = call(r.a, r.b, r.c, r.d, r.e, r.f);
+    } else if (never_waits(r.nr)) {
+      answer = bide_gate(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);
+    } else {
+      answer = core::call_kernel(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);
+      if (answer == -EINTR) me.restartable = kernel_restarts(r);
+    }
+    core::worker_core& w = *core::this_worker();
+    if (w.block.signalled.load(std::memory_order_relaxed)) [[unlikely]] core::route_signals(w);
+    if (core::has_deliverable(me)) [[unlikely]] {
+      const handlers_ran how = deliver(me, interrupted, fill, from);
+      if (answer == -EINTR && me.restartable && how == handlers_ran::all_restart) continue;
+      if (answer == -EINTR && how == handlers_ran::none) continue;  // it was ignored, or stopped and went on
+      return answer;
+    }
+    if (me.mask_is_borrowed) [[unlikely]] {
+      me.mask_is_borrowed = false;
+      core::set_mask(me, me.mask_before);
+    }
+    // Interrupted for nothing: the signal was another thread's. The kernel asked again would say the same.
+    if (answer == -EINTR && (!call || core::live_threads() == 1)) [[unlikely]] continue;
+    return answer;
+  }
+}
+
+void leave(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
+  for (;;) {
+    context::carrier_block& block = context::this_block();
+    block.inside = 0;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    // From here on a handler delivers by itself what comes; what came before is delivered now.
+    if (!block.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) [[likely]] return;
+    block.inside = 1;
+    core::worker_core& w = *core::this_worker();
+    core::route_signals(w);
+    if (core::has_deliverable(me)) deliver(me, interrupted, fill, from);
+  }
+}
+
+}  // namespace bide::call
+
+// The symbol door's border.
+extern "C" {
+
+long bide_call(long nr, long a, long b, long c, long d, long e, long f) {
+  using namespace bide;
+  context::carrier_block& block = context::this_block();
+  block.inside = 1;
+  core::thread& me = *core::this_thread();
+  greg_t* const outer = me.registers;
+  me.registers = nullptr;
+  const long answer = call::serve({nr, a, b, c, d, e, f}, nullptr, nullptr, nullptr);
+  me.registers = outer;
+  call::leave(me, nullptr, nullptr, nullptr);
+  return answer;
+}
+
+long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept {
+  return bide_gate(nr, a, b, c, d, e, f);
+}
+
+unsigned bide_runtimes() noexcept { return bide::core::this_worker() ? 1 : 0; }
+
+}  // extern "C"

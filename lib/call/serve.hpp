@@ -1,0 +1,22 @@
+// A call of a preloaded program, from any of its doors, to its end: through the table or to the kernel, with the signals
+// that come meanwhile.
+#pragma once
+
+#include <ucontext.h>
+
+#include "lib/sched/threads.hpp"
+
+namespace bide::call {
+
+// Makes the call for the running thread. Inside the runtime on both ends; not noexcept, because libc's cancellation
+// unwinds out of a signal handler. `interrupted`: what a handler sees as interrupted, filled in by the door if one runs.
+struct request {
+  long nr, a, b, c, d, e, f;
+};
+long serve(const request&, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from);
+
+// Leaves the runtime for the program: no signal is left that should have been delivered.
+void leave(core::thread&, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from);
+
+// As a kernel thread's `offloaded` calls, on this one.
+}  // namespace bide::call

@@ -1,0 +1,72 @@
+// FS and GS, in a preloaded program: FS is the running fiber's thread pointer, GS finds what belongs to the kernel
+// thread. By the FSGSBASE instructions where the kernel allows them (AT_HWCAP2 bit 1), else by arch_prctl(2): a kernel
+// that doesn't know of them would lose what they wrote at its next switch of kernel threads.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <sys/syscall.h>
+
+#include "asm/gate.h"
+
+namespace bide::context {
+
+// Where GS points: in a worker, or in the kernel thread's own record while it carries none. asm/trap.S and asm/gate.S
+// know the first fields by their offsets.
+struct carrier_block {
+  void* worker = nullptr;                   // core::worker_core that this kernel thread carries
+  void* carrier = nullptr;                  // core::carrier: the kernel thread; written when it takes the worker
+  std::uint32_t inside = 0;                 // 1: the runtime runs, not the program; signals wait
+  std::atomic<std::uint32_t> signalled{0};  // a signal handler has run that no fiber has seen; handlers may write
+  std::uint64_t resume_at = 0;              // scratch of bide_gate_tail
+  std::uint32_t returned = 0;               // written by bide_gate_tail: the parent is back
+  int ev_errno = 0;                         // libev's errno
+  carrier_block* self = this;
+  void* signal_stack = nullptr;             // what sigaltstack(2) of the kernel thread is
+  void* loop = nullptr;                     // io::loop whose libev code runs
+};
+
+#ifdef BIDE_PRELOAD
+
+static_assert(offsetof(carrier_block, inside) == 16 && offsetof(carrier_block, signalled) == 20 &&
+              offsetof(carrier_block, resume_at) == 24 && offsetof(carrier_block, returned) == 32 &&
+              offsetof(carrier_block, self) == 40);
+
+// True once the doors are armed: from then on every kernel thread's GS points to a block.
+extern bool doors_open;
+
+// volatile: another kernel thread may carry the worker after a park.
+inline void* this_block_worker() noexcept {
+  void* worker;
+  asm volatile("movq %%gs:0, %0" : "=r"(worker));
+  return worker;
+}
+inline carrier_block& this_block() noexcept {
+  carrier_block* self;
+  asm volatile("movq %%gs:40, %0" : "=r"(self));
+  return *self;
+}
+
+extern bool fsgsbase;  // set before the doors open
+inline constexpr long arch_set_gs = 0x1001, arch_set_fs = 0x1002, arch_get_fs = 0x1003;
+
+inline void set_block(carrier_block& b) noexcept {
+  if (fsgsbase) {
+    asm volatile("wrgsbase %0" ::"r"(&b) : "memory");
+  } else {
+    bide_gate(SYS_arch_prctl, arch_set_gs, reinterpret_cast<long>(&b), 0, 0, 0, 0);
+  }
+}
+inline void set_thread_pointer(std::uintptr_t base) noexcept {
+  if (fsgsbase) {
+    asm volatile("wrfsbase %0" ::"r"(base) : "memory");
+  } else {
+    bide_gate(SYS_arch_prctl, arch_set_fs, static_cast<long>(base), 0, 0, 0, 0);
+  }
+}
+
+#endif
+
+}  // namespace bide::context

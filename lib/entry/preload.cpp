@@ -1,0 +1,139 @@
+// Start of a preloaded program: its only kernel thread becomes worker 0's carrier, its main thread the first fiber, on
+// its own stack; then the trap door is armed. Where that can't be, the program runs as ever, and one line says why.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+
+#include <new>
+
+#include "lib/base/alone.hpp"
+#include "lib/base/text.hpp"
+#include "lib/door/interrupt.hpp"
+#include "lib/door/patch.hpp"
+#include "lib/door/trap.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/delivery.hpp"
+#include "lib/sched/monitor.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sys/features.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::context {
+bool doors_open = false;
+bool fsgsbase = false;
+}
+namespace bide::base {
+bool one_worker = true;
+}
+
+// Where glibc has registered the thread's rseq area (2.35), rseq(2).
+extern "C" {
+__attribute__((weak)) extern const ptrdiff_t __rseq_offset;
+__attribute__((weak)) extern const unsigned __rseq_size;
+}
+
+namespace bide::entry {
+namespace {
+
+alignas(core::runtime) char runtime_room[sizeof(core::runtime)];
+alignas(core::carrier) char carrier_room[sizeof(core::carrier)];
+
+// A whole number in an environment variable, or `standard`, with a line if it is none or out of bounds.
+long number_of(const char* name, long standard, long least, long most) noexcept {
+  const char* given = getenv(name);
+  if (!given || !*given) return standard;
+  char* end = nullptr;
+  errno = 0;
+  const long value = strtol(given, &end, 10);
+  if (!errno && !*end && value >= least && value <= most) return value;
+  base::text t;
+  (t << "bide: " << name << '=' << given << " is no number from " << least << " to " << most << "; taken as "
+     << standard << '\n').to_stderr();
+  return standard;
+}
+
+bool is_off(const char* name) noexcept {
+  const char* given = getenv(name);
+  return given && (!strcmp(given, "off") || !strcmp(given, "0"));
+}
+
+// Why the trap door can't be armed; null: it can.
+const char* obstacle() noexcept {
+  constexpr long shadow_stack_status = 0x5005;
+  if (!sys::features().trap) return "BIDE_DISABLE says trap";
+  unsigned long shadow_stack = 0;
+  if (sys::raw(SYS_arch_prctl, shadow_stack_status, &shadow_stack) == 0 && (shadow_stack & 1))
+    return "the program runs with a shadow stack (CET)";
+  if (sys::raw(SYS_prctl, 59, 0, 0, 0, 0) != 0) {
+    return sys::raw(SYS_prctl, 59, 0, 0, 0, 0) == -EBUSY ? "another preloaded bide has armed it already"
+                                                          : "this kernel has no Syscall User Dispatch (Linux 5.11)";
+  }
+  return nullptr;
+}
+
+void say(const char* why) noexcept {
+  base::text t;
+  (t << "bide: this program runs on native threads: " << why << '\n').to_stderr();
+}
+
+// What the kernel does for one kernel thread alone would be wrong for a fiber that moves between them.
+void unregister_thread_state(core::thread& main) noexcept {
+  unsigned long size = 0;
+  robust_list_head* head = nullptr;
+  if (sys::raw(SYS_get_robust_list, 0, &head, &size) == 0) main.robust = head;
+  sys::raw(SYS_set_robust_list, nullptr, 24);
+  if (&__rseq_offset && &__rseq_size && __rseq_size) {
+    constexpr int unregister = 1;
+    constexpr unsigned signature = 0x53053053;
+    sys::raw(SYS_rseq, main.thread_pointer + static_cast<std::uintptr_t>(__rseq_offset), 32, unregister, signature);
+  }
+}
+
+const char* open() noexcept {
+  if (const char* why = obstacle()) return why;
+  auto& first = *::new (carrier_room) core::carrier;
+  auto& rt = *::new (runtime_room) core::runtime;
+  context::fsgsbase = sys::features().fsgsbase && (getauxval(AT_HWCAP2) & 2);
+  context::set_block(first.block);
+
+  core::thread* main = core::make_main_thread();
+  if (!main) return "there is no memory";
+  sys::raw(SYS_arch_prctl, context::arch_get_fs, &main->thread_pointer);
+  main->alternate.ss_flags = SS_DISABLE;
+  sys::raw(SYS_sigaltstack, nullptr, &main->alternate);
+  sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
+
+  options how;
+  how.workers = static_cast<unsigned>(number_of("BIDE_WORKERS", 1, 1, core::most_workers));
+  rt.for_ever = true;
+  if (rt.open(how) != 0) return "it can't make a loop: no descriptors or memory are left";
+  rt.main = main;
+  for (unsigned i = 0; i < rt.count; ++i) {
+    rt.workers[i]->block.worker = rt.workers[i];
+    if (core::prepare_worker(*rt.workers[i]) != 0) return "there is no memory";
+  }
+  core::worker& w = *rt.workers[0];
+  if (core::open_carriers(w, first, door::arm_trap) != 0) return "there is no memory";
+  core::adopt_running(w, *main);
+
+  core::set_slice(is_off("BIDE_PREEMPT") ? 0 : number_of("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
+  door::set_patching(!is_off("BIDE_PATCH"));
+  core::open_signals(*main, door::on_signal);
+  if (door::open_trap() != 0) return "SIGSYS can't be handled";
+  unregister_thread_state(*main);
+  context::set_block(w.block);
+  context::doors_open = true;
+  if (door::arm_trap() == 0) return nullptr;
+  context::doors_open = false;
+  return "the kernel refuses Syscall User Dispatch";
+}
+
+[[gnu::constructor(102)]] void start() {
+  if (const char* why = open()) say(why);
+}
+
+}  // namespace
+}  // namespace bide::entry

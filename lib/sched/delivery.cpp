@@ -1,0 +1,455 @@
+#include "lib/sched/delivery.hpp"
+
+#include <errno.h>
+
+#include <atomic>
+#include <cstring>
+
+#include "asm/trap.h"
+#include "lib/base/arena.hpp"
+#include "lib/base/spin.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/runtime.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::core {
+namespace {
+
+constexpr unsigned long sa_restorer = 0x04000000;  // the kernel's: its libc's restorer is given
+constexpr signal_set synchronous = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) | signal_bit(SIGILL) |
+                                   signal_bit(SIGTRAP);
+
+void (*kernel_handler)(int, siginfo_t*, void*) = nullptr;
+std::atomic<std::uint32_t> actions_lock;
+signal_action actions[signals + 1];  // guarded by actions_lock
+
+std::atomic<std::uint32_t> mask_lock;
+std::uint32_t open_to[signals + 1];   // guarded by mask_lock: threads that don't block it
+std::atomic<signal_set> blocked_by_all{0};
+std::atomic<signal_set> kernel_mask{0};  // of the kernel thread that carries worker 0; written there
+
+// What the handler noted. A slot is free (0), being written (1) or full (2); the order is kept by number.
+struct note {
+  std::atomic<std::uint32_t> state{0};
+  std::uint32_t order = 0;
+  siginfo_t info;
+};
+constexpr int most_notes = 256;
+note notes[most_notes];
+std::atomic<std::uint32_t> note_order{0};
+std::atomic<signal_set> noted_set{0};
+std::atomic<std::uint32_t> route_lock;
+
+bool handled(const signal_action& a) noexcept {
+  return a.function != reinterpret_cast<void*>(SIG_DFL) && a.function != reinterpret_cast<void*>(SIG_IGN);
+}
+
+// What the kernel is told. A fault is handled where it happens, so it keeps the program's wish for its alternate stack.
+signal_action for_kernel(int number, const signal_action& wanted) noexcept {
+  signal_action k = wanted;
+  k.restorer = reinterpret_cast<void*>(bide_gate_restorer);
+  k.flags |= sa_restorer;
+  k.mask &= ~unblockable;
+  if (!handled(wanted)) return k;
+  k.function = reinterpret_cast<void*>(kernel_handler);
+  // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
+  k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;
+  if (signal_bit(number) & synchronous) k.flags |= wanted.flags & SA_ONSTACK;
+  k.mask = 0;
+  return k;
+}
+
+}  // namespace
+
+void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcept {
+  kernel_handler = handler;
+  for (int n = 1; n <= signals; ++n) sys::raw(SYS_rt_sigaction, n, nullptr, &actions[n], sizeof(signal_set));
+  signal_set now = 0;
+  sys::raw(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &now, sizeof now);
+  kernel_mask = now;
+  adopt_mask(main, now);
+  for (int n = 1; n <= signals; ++n) {
+    if (!handled(actions[n])) continue;
+    const signal_action k = for_kernel(n, actions[n]);  // another library's constructor was quicker
+    sys::raw(SYS_rt_sigaction, n, &k, nullptr, sizeof(signal_set));
+  }
+  signal_action tick;
+  tick.function = reinterpret_cast<void*>(handler);
+  tick.flags = SA_SIGINFO | SA_NODEFER | sa_restorer;
+  tick.restorer = reinterpret_cast<void*>(bide_gate_restorer);
+  sys::raw(SYS_rt_sigaction, tick_signal, &tick, nullptr, sizeof(signal_set));
+}
+
+long change_action(int number, const signal_action* wanted, signal_action* before) noexcept {
+  if (number < 1 || number > signals || (wanted && (number == SIGKILL || number == SIGSTOP))) return -EINVAL;
+  const base::spin_guard guard(actions_lock);
+  if (before) *before = actions[number];
+  if (!wanted) return 0;
+  // SIGSYS is the trap door's: the program's handler gets those that are not ours. The tick's is never sent to anybody.
+  if (number != SIGSYS && number != tick_signal) {
+    const signal_action k = for_kernel(number, *wanted);
+    const long answer = sys::raw(SYS_rt_sigaction, number, &k, nullptr, sizeof(signal_set));
+    if (answer) return answer;
+  }
+  actions[number] = *wanted;
+  actions[number].mask &= ~unblockable;
+  return 0;
+}
+
+signal_action action_of(int number) noexcept {
+  const base::spin_guard guard(actions_lock);
+  return actions[number];
+}
+
+namespace {
+
+// What changed in a thread's mask, counted. Returns whether what all block changed.
+bool count_mask(signal_set before, signal_set now, std::uint32_t was_there) noexcept {
+  signal_set all = blocked_by_all.load(std::memory_order_relaxed);
+  const signal_set first = all;
+  const base::spin_guard guard(mask_lock);
+  for (signal_set changed = was_there ? before ^ now : ~signal_set{0}; changed; changed &= changed - 1) {
+    const int n = __builtin_ctzll(changed) + 1;
+    const signal_set bit = signal_bit(n);
+    if (was_there && !(before & bit)) --open_to[n];
+    if (!(now & bit)) ++open_to[n];
+    all = open_to[n] ? all & ~bit : all | bit;
+  }
+  blocked_by_all.store(all & ~unblockable & ~signal_bit(tick_signal), std::memory_order_release);
+  return all != first;
+}
+
+void follow_mask() noexcept {
+  worker_core* here = this_worker();
+  worker* zero = worker_at(0);
+  if (here && here->index == 0) return apply_process_mask();
+  if (!zero) return;
+  zero->block.signalled.store(1, std::memory_order_seq_cst);
+  ring(*zero);
+}
+
+}  // namespace
+
+void adopt_mask(thread& t, signal_set mask) noexcept {
+  t.mask.store(mask & ~unblockable, std::memory_order_relaxed);
+  count_mask(0, mask & ~unblockable, 0);
+}
+
+void set_mask(thread& t, signal_set mask) noexcept {
+  mask &= ~unblockable;
+  const signal_set before = t.mask.exchange(mask, std::memory_order_relaxed);
+  if (before != mask && count_mask(before, mask, 1)) follow_mask();
+}
+
+void drop_mask(thread& t) noexcept {
+  // As if it blocked everything: then it is open to nothing.
+  if (count_mask(t.mask.exchange(~signal_set{0}, std::memory_order_relaxed), ~signal_set{0}, 1)) follow_mask();
+}
+
+signal_set process_mask() noexcept { return blocked_by_all.load(std::memory_order_acquire); }
+
+void apply_process_mask() noexcept {
+  const signal_set now = process_mask();
+  if (kernel_mask.load(std::memory_order_relaxed) == now) return;
+  claim_process_mask();
+}
+
+void claim_process_mask() noexcept {
+  const signal_set now = process_mask();
+  kernel_mask.store(now, std::memory_order_relaxed);
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &now, nullptr, sizeof now);
+}
+
+void note_signal(const siginfo_t& info) noexcept {
+  const signal_set bit = signal_bit(info.si_signo);
+  // signal(7): a standard signal that is pending is pending once.
+  if (info.si_signo < SIGRTMIN && (noted_set.load(std::memory_order_acquire) & bit)) return;
+  for (note& n : notes) {
+    std::uint32_t free = 0;
+    if (!n.state.compare_exchange_strong(free, 1, std::memory_order_acquire)) continue;
+    n.info = info;
+    n.order = note_order.fetch_add(1, std::memory_order_relaxed);
+    n.state.store(2, std::memory_order_release);
+    noted_set.fetch_or(bit, std::memory_order_acq_rel);
+    return;
+  }
+}
+
+signal_set noted() noexcept { return noted_set.load(std::memory_order_acquire); }
+
+namespace {
+
+// The oldest note of a set; null if there is none. route_lock is held.
+note* oldest(signal_set set) noexcept {
+  note* found = nullptr;
+  for (note& n : notes) {
+    if (n.state.load(std::memory_order_acquire) != 2 || !(signal_bit(n.info.si_signo) & set)) continue;
+    if (!found || static_cast<std::int32_t>(n.order - found->order) < 0) found = &n;
+  }
+  return found;
+}
+
+siginfo_t take(note& n) noexcept {
+  const siginfo_t info = n.info;
+  noted_set.fetch_and(~signal_bit(info.si_signo), std::memory_order_acq_rel);
+  n.state.store(0, std::memory_order_release);
+  if (note* other = oldest(signal_bit(info.si_signo)))
+    noted_set.fetch_or(signal_bit(other->info.si_signo), std::memory_order_acq_rel);
+  return info;
+}
+
+}  // namespace
+
+int take_noted(signal_set set, siginfo_t& info) noexcept {
+  if (!(noted() & set)) return 0;
+  const base::spin_guard guard(route_lock);
+  note* n = oldest(set);
+  if (!n) return 0;
+  info = take(*n);
+  return info.si_signo;
+}
+
+namespace {
+
+// At its home: the signal is pending for it, and ends the wait it is in, as a signal would.
+void accept_signal(thread& t, pending_signal& p) noexcept {
+  const signal_set bit = signal_bit(p.info.si_signo);
+  if (p.info.si_signo < SIGRTMIN && (t.pending & bit)) return base::arena_free(&p);
+  pending_signal** end = &t.pending_first;
+  while (*end) end = &(*end)->next;
+  p.next = nullptr;
+  *end = &p;
+  t.pending |= bit;
+  if (!has_deliverable(t) && !(t.awaited & bit)) return;
+  if (t.held_by) return interrupt_carrier(*t.held_by);
+  if (t.state == fiber_state::parked && t.reason.in_call && wake(*t.wait, wait_result::ready)) t.interrupted = true;
+}
+
+struct signal_mail : message {
+  pending_signal* signal;
+  std::uint32_t tid;
+};
+
+void send_home(worker_core& home, std::uint32_t tid, pending_signal& p) noexcept {
+  auto* mail = static_cast<signal_mail*>(base::arena_allocate(sizeof(signal_mail)));
+  if (!mail) return base::arena_free(&p);
+  mail->signal = &p;
+  mail->tid = tid;
+  mail->deliver = [](message& m) noexcept {
+    auto& s = static_cast<signal_mail&>(m);
+    const bool there = with_thread(s.tid, [](thread& t, void* signal) {
+      accept_signal(t, *static_cast<pending_signal*>(signal));
+    }, s.signal);
+    if (!there) base::arena_free(s.signal);
+    base::arena_free(&s);
+  };
+  if (!post(home, *mail)) {
+    base::arena_free(&p);
+    base::arena_free(mail);
+  }
+}
+
+pending_signal* make_pending(const siginfo_t& info) noexcept {
+  auto* p = static_cast<pending_signal*>(base::arena_allocate(sizeof(pending_signal)));
+  if (p) p->info = info;
+  return p;
+}
+
+struct search {
+  signal_set bit;
+  std::uint32_t tid;
+  worker_core* home;
+};
+
+bool takes(thread& t, void* argument) {
+  auto& s = *static_cast<search*>(argument);
+  if ((t.mask.load(std::memory_order_relaxed) & s.bit) && !(t.awaited & s.bit)) return false;
+  s.tid = t.tid;
+  s.home = t.home;
+  return true;
+}
+
+// signal(7): any thread that doesn't block it; like the kernel, the main thread before others.
+bool find_taker(search& s, thread* me) noexcept {
+  if (thread* main = main_thread(); main && takes(*main, &s)) return true;
+  if (me && takes(*me, &s)) return true;
+  return any_thread(takes, &s);
+}
+
+}  // namespace
+
+void route_signals(worker_core& here) noexcept {
+  here.block.signalled.store(0, std::memory_order_seq_cst);
+  if (here.index == 0) apply_process_mask();
+  thread* me = here.current == &here.loop ? nullptr : static_cast<thread*>(here.current);
+  signal_set left = noted();
+  while (left) {
+    search s{};
+    pending_signal* p = nullptr;
+    {
+      const base::spin_guard guard(route_lock);
+      note* n = oldest(left);
+      if (!n) break;
+      s.bit = signal_bit(n->info.si_signo);
+      if (!find_taker(s, me)) {
+        left &= ~s.bit;
+        continue;
+      }
+      p = make_pending(n->info);
+      if (!p) return;
+      take(*n);
+    }
+    if (s.home != &here) {
+      send_home(*s.home, s.tid, *p);
+    } else if (!with_thread(s.tid, [](thread& t, void* signal) {
+                 accept_signal(t, *static_cast<pending_signal*>(signal));
+               }, p)) {
+      base::arena_free(p);
+    }
+  }
+}
+
+long send_to_thread(std::uint32_t tid, const siginfo_t& info) noexcept {
+  worker_core* home = nullptr;
+  if (!with_thread(tid, [](thread& t, void* found) { *static_cast<worker_core**>(found) = t.home; }, &home)) return -ESRCH;
+  if (!info.si_signo) return 0;
+  const signal_action a = action_of(info.si_signo);
+  if (a.function == reinterpret_cast<void*>(SIG_IGN)) return 0;
+  pending_signal* p = make_pending(info);
+  if (!p) return -EAGAIN;
+  if (home != this_worker()) {
+    send_home(*home, tid, *p);
+  } else if (!with_thread(tid, [](thread& t, void* signal) {
+               accept_signal(t, *static_cast<pending_signal*>(signal));
+             }, p)) {
+    base::arena_free(p);
+  }
+  return 0;
+}
+
+int take_pending(thread& t, signal_set set, siginfo_t& info) noexcept {
+  signal_set others = 0;
+  pending_signal* found = nullptr;
+  for (pending_signal** at = &t.pending_first; *at;) {
+    const signal_set bit = signal_bit((*at)->info.si_signo);
+    if (!found && (bit & set)) {
+      found = *at;
+      *at = found->next;
+      continue;
+    }
+    others |= bit;
+    at = &(*at)->next;
+  }
+  t.pending = others;
+  if (!found) return 0;
+  info = found->info;
+  base::arena_free(found);
+  return info.si_signo;
+}
+
+namespace {
+
+// A signal nobody handles: the kernel knows what that means. Returns if the process lives on.
+void default_action(int number, const siginfo_t&) noexcept {
+  switch (number) {
+    case SIGCHLD: case SIGURG: case SIGWINCH: case SIGCONT: return;
+    default: break;
+  }
+  signal_action standard;
+  sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(signal_set));
+  const signal_set only = ~signal_bit(number);
+  signal_set before = 0;
+  sys::raw(SYS_kill, sys::raw(SYS_getpid), number);
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &only, &before, sizeof only);  // it ends here, or stops and goes on
+  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+}
+
+struct handler_call {
+  int number;
+  siginfo_t* info;
+  ucontext_t* context;
+  void* function;
+};
+
+void call_handler(void* p) {
+  const auto& c = *static_cast<handler_call*>(p);
+  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(c.function)(c.number, c.info, c.context);
+}
+
+// On the thread's alternate stack if the handler wants it, there is one, and it isn't there already.
+void call_on_its_stack(thread& me, handler_call& c, unsigned long flags) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&c), low = reinterpret_cast<std::uintptr_t>(me.alternate.ss_sp);
+  const bool usable = me.alternate.ss_sp && !(me.alternate.ss_flags & SS_DISABLE);
+  if (!(flags & SA_ONSTACK) || !usable || (here >= low && here < low + me.alternate.ss_size)) return call_handler(&c);
+  const std::uintptr_t top = (low + me.alternate.ss_size) & ~std::uintptr_t{15};
+  bide_on_stack(call_handler, &c, reinterpret_cast<void*>(top));
+}
+
+}  // namespace
+
+handlers_ran run_handlers(thread& me, ucontext_t& interrupted) {
+  handlers_ran how = handlers_ran::none;
+  siginfo_t info;
+  while (const int number = take_pending(me, ~me.mask.load(std::memory_order_relaxed), info)) {
+    const signal_action a = action_of(number);
+    if (!handled(a)) {
+      if (a.function == reinterpret_cast<void*>(SIG_DFL)) default_action(number, info);
+      continue;
+    }
+    if (a.flags & SA_RESETHAND) {
+      const signal_action standard;
+      change_action(number, &standard, nullptr);
+    }
+    const signal_set before = me.mask_is_borrowed ? me.mask_before : me.mask.load(std::memory_order_relaxed);
+    me.mask_is_borrowed = false;
+    signal_set during = me.mask.load(std::memory_order_relaxed) | a.mask;
+    if (!(a.flags & SA_NODEFER)) during |= signal_bit(number);
+    set_mask(me, during);
+    std::memcpy(&interrupted.uc_sigmask, &before, sizeof before);
+    handler_call c{number, &info, &interrupted, a.function};
+    context::this_block().inside = 0;
+    call_on_its_stack(me, c, a.flags);
+    context::this_block().inside = 1;
+    signal_set after = 0;  // the handler may have changed what it goes back to
+    std::memcpy(&after, &interrupted.uc_sigmask, sizeof after);
+    set_mask(me, after);
+    if (how != handlers_ran::some_do_not)
+      how = a.flags & SA_RESTART ? handlers_ran::all_restart : handlers_ran::some_do_not;
+  }
+  return how;
+}
+
+void change_signal_stack(worker_core& w, fiber& f) noexcept {
+  const auto& t = static_cast<thread&>(f);
+  const stack_t none{nullptr, SS_DISABLE, 0};
+  sys::raw(SYS_sigaltstack, t.signal_stack ? &t.alternate : &none, nullptr);
+  w.block.signal_stack = t.signal_stack;
+}
+
+void follow_alternate_stack(thread& me) noexcept {
+  me.signal_stack = me.alternate.ss_flags & SS_DISABLE ? nullptr : me.alternate.ss_sp;
+  change_signal_stack(*this_worker(), me);
+}
+
+void signals_after_fork(thread& me) noexcept {
+  actions_lock.store(0, std::memory_order_relaxed);
+  mask_lock.store(0, std::memory_order_relaxed);
+  route_lock.store(0, std::memory_order_relaxed);
+  std::memset(open_to, 0, sizeof open_to);
+  // fork(2): the child has none pending.
+  for (note& n : notes) n.state.store(0, std::memory_order_relaxed);
+  noted_set.store(0, std::memory_order_relaxed);
+  while (pending_signal* p = me.pending_first) {
+    me.pending_first = p->next;
+    base::arena_free(p);
+  }
+  me.pending = 0;
+  signal_set now = 0;
+  sys::raw(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &now, sizeof now);
+  kernel_mask.store(now, std::memory_order_relaxed);
+  count_mask(0, me.mask.load(std::memory_order_relaxed), 0);
+  apply_process_mask();
+}
+
+}  // namespace bide::core

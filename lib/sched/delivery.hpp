@@ -1,0 +1,81 @@
+// Signals of a preloaded program: actions, masks and pending signals as its threads have them, and the way from the
+// kernel's handler to the thread that takes one.
+//
+// The kernel knows one handler, ours, and one mask on the kernel thread that carries worker 0: what every thread blocks.
+// So a signal that some thread would take comes in, and one that none would take stays with the kernel, where signalfd(2)
+// and an exec find it. Our handler only notes it (note_signal); it is given to a thread (route) and its handler is run
+// (run_handlers) where the thread would be back in the program anyway.
+#pragma once
+
+#include <signal.h>
+#include <ucontext.h>
+
+#include "lib/sched/threads.hpp"
+
+namespace bide::core {
+
+// The kernel's struct sigaction.
+struct signal_action {
+  void* function = nullptr;
+  unsigned long flags = 0;
+  void* restorer = nullptr;
+  signal_set mask = 0;
+};
+
+inline constexpr int signals = 64;
+inline constexpr signal_set unblockable =
+    signal_bit(SIGKILL) | signal_bit(SIGSTOP) | signal_bit(SIGSYS);  // SIGSYS: a trap while it is blocked kills
+
+// The kernel signal by which a kernel thread that computes or waits is interrupted: libc's own SIGSETXID, which only a
+// tgkill of libc's would send, and that never reaches the kernel.
+inline constexpr int tick_signal = 33;
+
+// Takes over what the process has: actions, and `main`'s mask. At the start.
+void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcept;
+
+// rt_sigaction(2), behind the copying.
+long change_action(int number, const signal_action* wanted, signal_action* before) noexcept;
+signal_action action_of(int number) noexcept;
+
+// A thread's mask; its own thread, or before it starts. set_mask() also has the kernel's follow.
+void adopt_mask(thread&, signal_set) noexcept;
+void set_mask(thread&, signal_set) noexcept;
+void drop_mask(thread&) noexcept;
+// What every thread blocks.
+signal_set process_mask() noexcept;
+// On the kernel thread that carries worker 0: has the kernel follow; or has begun to carry it.
+void apply_process_mask() noexcept;
+void claim_process_mask() noexcept;
+
+// In the kernel's handler, on any kernel thread.
+void note_signal(const siginfo_t&) noexcept;
+// Signals noted and not given to a thread.
+signal_set noted() noexcept;
+// Takes one of `set` that was noted. Returns its number or 0.
+int take_noted(signal_set set, siginfo_t& info) noexcept;
+
+// Gives the noted signals to threads that take them. Inside the runtime, on a worker.
+void route_signals(worker_core&) noexcept;
+
+// Sends to a thread, whose home is any worker. Inside the runtime; returns 0, -ESRCH or -ENOMEM.
+long send_to_thread(std::uint32_t tid, const siginfo_t&) noexcept;
+
+inline bool has_deliverable(const thread& t) noexcept {
+  return (t.pending & ~t.mask.load(std::memory_order_relaxed)) != 0;
+}
+// Takes one of `set` that is pending for the thread. Returns its number or 0.
+int take_pending(thread&, signal_set set, siginfo_t& info) noexcept;
+
+// How the handlers that ran leave an interrupted call.
+enum class handlers_ran { none, all_restart, some_do_not };
+
+// Runs the handlers of what is pending and not blocked, on the calling thread's stack. `registers`: what the handlers see
+// as interrupted. Not noexcept: libc's cancellation unwinds out of a handler.
+handlers_ran run_handlers(thread&, ucontext_t& interrupted);
+
+// The running thread's alternate stack is another from now on.
+void follow_alternate_stack(thread&) noexcept;
+
+void signals_after_fork(thread& me) noexcept;
+
+}  // namespace bide::core

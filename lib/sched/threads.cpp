@@ -1,0 +1,105 @@
+#include "lib/sched/threads.hpp"
+
+#include <new>
+
+#include "lib/base/arena.hpp"
+#include "lib/base/spin.hpp"
+#include "lib/sys/raw.hpp"
+
+namespace bide::core {
+namespace {
+
+constexpr std::uint32_t most_threads = 1 << 22;
+
+std::atomic<std::uint32_t> registry_lock;
+thread** registry = nullptr;         // guarded by registry_lock: by id - first_thread_id; reserved, so mostly no memory
+std::uint32_t next_index = 1;        // guarded by registry_lock; ids are used again as late as may be
+std::uint32_t highest = 0;           // guarded by registry_lock: no id beyond was ever given
+thread* first = nullptr;             // written by its home
+std::atomic<std::uint32_t> live{0};
+
+thread* make_record() noexcept {
+  void* room = base::arena_allocate(sizeof(thread));
+  return room ? ::new (room) thread : nullptr;
+}
+
+bool open_registry() noexcept {
+  if (!registry) registry = static_cast<thread**>(base::reserve(most_threads * sizeof(thread*)));
+  return registry != nullptr;
+}
+
+}  // namespace
+
+thread* make_thread() noexcept {
+  if (live.load(std::memory_order_relaxed) >= most_threads - 1) return nullptr;
+  thread* t = make_record();
+  if (!t) return nullptr;
+  const base::spin_guard guard(registry_lock);
+  while (registry[next_index]) next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
+  registry[next_index] = t;
+  t->tid = first_thread_id + next_index;
+  if (next_index > highest) highest = next_index;
+  next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
+  live.fetch_add(1, std::memory_order_relaxed);
+  return t;
+}
+
+thread* make_main_thread() noexcept {
+  thread* t = open_registry() ? make_record() : nullptr;
+  if (!t) return nullptr;
+  t->tid = static_cast<std::uint32_t>(sys::raw(SYS_getpid));
+  registry[0] = first = t;
+  live.store(1, std::memory_order_relaxed);
+  return t;
+}
+
+void forget_thread(thread& t) noexcept {
+  const base::spin_guard guard(registry_lock);
+  if (&t == first) {
+    first = registry[0] = nullptr;
+  } else {
+    registry[t.tid - first_thread_id] = nullptr;
+  }
+  live.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void free_thread(thread& t) noexcept { base::arena_free(&t); }
+
+std::uint32_t live_threads() noexcept { return live.load(std::memory_order_relaxed); }
+
+bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argument) noexcept {
+  const base::spin_guard guard(registry_lock);
+  thread* t = nullptr;
+  if (first && first->tid == tid) {
+    t = first;
+  } else if (tid > first_thread_id && tid - first_thread_id <= highest) {
+    t = registry[tid - first_thread_id];
+  }
+  if (t) visit(*t, argument);
+  return t != nullptr;
+}
+
+bool any_thread(bool (*visit)(thread&, void*), void* argument) noexcept {
+  const base::spin_guard guard(registry_lock);
+  for (std::uint32_t i = 0; i <= highest; ++i) {
+    if (registry[i] && visit(*registry[i], argument)) return true;
+  }
+  return false;
+}
+
+void threads_after_fork(thread& me) noexcept {
+  registry_lock.store(0, std::memory_order_relaxed);
+  // The others' records and stacks stay as they are, as other threads' stacks do.
+  for (std::uint32_t i = 0; i <= highest; ++i) {
+    if (registry[i]) registry[i] = nullptr;
+  }
+  registry[0] = first = &me;
+  me.tid = static_cast<std::uint32_t>(sys::raw(SYS_getpid));
+  highest = 0;
+  next_index = 1;
+  live.store(1, std::memory_order_relaxed);
+}
+
+thread* main_thread() noexcept { return first; }
+
+}  // namespace bide::core

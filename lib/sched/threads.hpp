@@ -1,0 +1,84 @@
+// The program's threads, in a preloaded program: each is a fiber with a thread's identity.
+//
+// A thread's record belongs to its home worker, as a fiber's does; the registry of ids may be asked by any.
+#pragma once
+
+#include <signal.h>
+#include <sys/ucontext.h>
+
+#include <cstdint>
+
+#include "lib/fiber/fiber.hpp"
+
+struct robust_list_head;
+
+namespace bide::core {
+
+using signal_set = std::uint64_t;  // bit n - 1: signal n, as the kernel has it
+constexpr signal_set signal_bit(int number) noexcept { return signal_set{1} << (number - 1); }
+
+struct carrier;
+
+// A signal on its way to a thread, or to the process.
+struct pending_signal {
+  pending_signal* next;
+  siginfo_t info;
+};
+
+struct thread : fiber {
+  std::uint32_t* clear_tid = nullptr;      // set to 0, and woken, once its stack is left: CLONE_CHILD_CLEARTID
+  robust_list_head* robust = nullptr;
+  greg_t* registers = nullptr;             // of the trap it is in; null behind a symbol
+
+  // Signals; home only, but for the mask, which others read to find a taker.
+  std::atomic<signal_set> mask{0};
+  signal_set mask_before = 0;              // sigsuspend and kin: what to go back to once the handlers have run
+  bool mask_is_borrowed = false;
+  signal_set awaited = 0;                  // sigtimedwait: a signal of these ends the wait, blocked or not
+  signal_set pending = 0;
+  pending_signal* pending_first = nullptr;
+  bool restartable = false;                // the call that was interrupted goes on if the handlers' SA_RESTART says so
+  stack_t alternate{};                     // sigaltstack(2); ss_flags SS_DISABLE: none
+
+  // A stack that libc has just mapped without access and is about to open but for its guard: lib/call/memory.cpp.
+  char* opening = nullptr;
+  std::size_t opening_bytes = 0;
+
+  carrier* held_by = nullptr;              // the kernel thread it waits on in the kernel, which lost its worker to another
+  char comm[16] = {};                      // prctl(2), PR_SET_NAME
+};
+
+// Ids above the kernel's largest pid (2^22) and within FUTEX_TID_MASK.
+inline constexpr std::uint32_t first_thread_id = 0x20000000;
+
+inline thread* this_thread() noexcept;
+
+// Makes a record with an id of its own; null when there is no memory or no id.
+thread* make_thread() noexcept;
+// The thread that was there first: its id is the process's.
+thread* make_main_thread() noexcept;
+// Takes the record back. Nobody can find it any more.
+void forget_thread(thread&) noexcept;
+void free_thread(thread&) noexcept;
+
+// Threads that have not ended.
+std::uint32_t live_threads() noexcept;
+
+// Runs `visit` for the thread with that id while the registry is locked, so that it can't end. Returns whether there is
+// one. `visit` must not park.
+bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argument) noexcept;
+// For each, until `visit` returns true. Returns whether one did.
+bool any_thread(bool (*visit)(thread&, void*), void* argument) noexcept;
+
+// The child of a fork: only `me` is left, and is its main thread.
+void threads_after_fork(thread& me) noexcept;
+
+thread* main_thread() noexcept;  // null once it has ended
+
+}  // namespace bide::core
+
+#include "lib/fiber/worker_core.hpp"
+
+namespace bide::core {
+inline thread* this_thread() noexcept { return static_cast<thread*>(this_fiber()); }
+}
