@@ -68,6 +68,7 @@ long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, in
   if (flags & CLONE_CHILD_CLEARTID) t->clear_tid = reinterpret_cast<std::uint32_t*>(child_tid);
   core::worker_core& mine = *core::this_worker();
   core::start_monitor();
+  core::start_workers(*mine.runtime);
   core::start(*t, mine.runtime->least_loaded(mine), reinterpret_cast<char*>(at));
   return tid;
 }

@@ -11,9 +11,10 @@
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
 #include "lib/base/spin.hpp"
+#include "lib/base/text.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/delivery.hpp"
-#include "lib/sched/monitor.hpp"
+#include "lib/sched/runtime.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -228,7 +229,18 @@ int prepare_worker(worker_core& w) noexcept {
   return 0;
 }
 
-int start_carrier(worker_core& w) noexcept { return give(w) ? 0 : -EAGAIN; }
+void start_workers(runtime& rt) noexcept {
+  if (rt.count == 1 || !base::one_worker) return;
+  base::one_worker = false;  // from here on locks are locks
+  for (unsigned i = 1; i < rt.count; ++i) {
+    if (give(*rt.workers[i])) continue;
+    base::text t;
+    (t << "bide: only " << i << " of " << rt.count << " workers: no more kernel threads can be started; see ulimit -u\n")
+        .to_stderr();
+    rt.count = i;
+    base::one_worker = i == 1;
+  }
+}
 
 long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waiting how) noexcept {
   worker_core& w = *this_worker();
@@ -318,6 +330,7 @@ void carriers_after_fork(worker_core& mine) noexcept {
   list_lock.store(0, std::memory_order_relaxed);
   spares = nullptr;
   count.store(1, std::memory_order_relaxed);
+  base::one_worker = true;
   auto& me = *static_cast<carrier*>(mine.block.carrier);
   me.tid = sys::raw(SYS_gettid);
   me.given.store(nullptr, std::memory_order_relaxed);

@@ -36,8 +36,8 @@ struct carrier {
 int open_carriers(worker_core& first, carrier& me, int (*arm)() noexcept) noexcept;
 // Gives a worker's own context a stack; any carrier can run it then.
 int prepare_worker(worker_core&) noexcept;
-// Has a kernel thread carry a worker. Returns 0 or -errno.
-int start_carrier(worker_core&) noexcept;
+// With the program's second thread: has kernel threads carry the workers beyond the first. Worker 0.
+void start_workers(runtime&) noexcept;
 
 // maybe: the monitor takes the worker away when it takes long. surely: another carries it from the start.
 enum class waiting : std::uint8_t { maybe, surely };
