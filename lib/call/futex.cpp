@@ -1,7 +1,119 @@
-#include "lib/sync/futex.hpp"
+// futex(2) of a preloaded program. Words of this process alone are the runtime's; those that may be shared with others
+// are waited for in the kernel, on a kernel thread that leaves its worker to another meanwhile.
 #include <errno.h>
+#include <linux/futex.h>
+
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/threads.hpp"
+#include "lib/sync/futex.hpp"
+
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13  // Linux 5.14
+#endif
+
 namespace bide::call {
-long futex_call(long word,long op,long value,long timeout,long word2,long value3){ const long n=sync::futex((std::uint32_t*)word,(int)op,(std::uint32_t)value,(void*)timeout,(std::uint32_t*)word2,(std::uint32_t)value3); if(n==-EINTR) signal_seen(timeout!=0); return n; }
+namespace {
+
+using sync::futex_word;
+
+// When a wait ends, on the monotonic clock. Returns 0 or -errno.
+long read_deadline(long at, bool absolute, bool realtime, std::int64_t& until) noexcept {
+  until = base::never;
+  if (!at) return 0;
+  timespec t;
+  if (const long error = copy_in(&t, reinterpret_cast<void*>(at), sizeof t)) return error;
+  if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= base::second) return -EINVAL;
+  if (t.tv_sec > base::never / base::second - 1) return 0;
+  const std::int64_t time = t.tv_sec * base::second + t.tv_nsec;
+  if (!absolute) {
+    until = base::after(base::now(), time);
+  } else if (realtime) {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    until = base::after(base::now(), time - (now.tv_sec * base::second + now.tv_nsec));
+  } else {
+    until = time;
+  }
+  return 0;
 }
+
+// pthread_join waits on the word that an exit sets to 0 as if other processes might: it is one of ours.
+bool is_thread_id_word(futex_word* word, futex_word expected) noexcept {
+  struct {
+    futex_word* word;
+    bool found;
+  } search{word, false};
+  core::with_thread(expected, [](core::thread& t, void* p) {
+    auto& s = *static_cast<decltype(search)*>(p);
+    s.found = t.clear_tid == s.word;
+  }, &search);
+  return search.found;
+}
+
+long count_of(long value) noexcept { return static_cast<int>(value); }
+
+long wait(futex_word* word, long operation, long value, long timeout, long bits, bool absolute) noexcept {
+  if (!static_cast<futex_word>(bits)) return -EINVAL;
+  std::int64_t until;
+  if (const long error = read_deadline(timeout, absolute, operation & FUTEX_CLOCK_REALTIME, until)) return error;
+  const long end = sync::futex_wait(*word, static_cast<futex_word>(value), static_cast<futex_word>(bits), until);
+  // With a timeout it goes on by a restart block, which a handler ends: restart_syscall(2).
+  if (end == -EINTR) signal_seen(timeout != 0);
+  return end;
+}
+
+long lock(futex_word* word, long timeout, bool realtime) noexcept {
+  std::int64_t until;
+  if (const long error = read_deadline(timeout, true, realtime, until)) return error;
+  const long end = sync::futex_lock_owned(*word, core::this_thread()->tid, until);
+  if (end == -EINTR) signal_seen(false);
+  return end;
+}
+
+}  // namespace
+
+long futex_call(long at, long operation, long value, long timeout, long at2, long value3) {
+  auto* const word = reinterpret_cast<futex_word*>(at);
+  auto* const word2 = reinterpret_cast<futex_word*>(at2);
+  const long command = operation & FUTEX_CMD_MASK;
+  if (at % 4) return -EINVAL;
+  if (static_cast<unsigned long>(at) < 4096 || at < 0) return -EFAULT;
+  const bool shared = !(operation & FUTEX_PRIVATE_FLAG);
+  switch (command) {
+    case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
+      if (shared && !is_thread_id_word(word, static_cast<futex_word>(value))) {
+        if (core::live_threads() > 1)
+          return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3, core::waiting::surely);
+        return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3);
+      }
+      if (command == FUTEX_WAIT) return wait(word, operation, value, timeout, -1, false);
+      return wait(word, operation, value, timeout, value3, true);
+    case FUTEX_WAKE: case FUTEX_WAKE_BITSET: {
+      const auto bits = command == FUTEX_WAKE ? sync::any_bit : static_cast<futex_word>(value3);
+      if (!bits) return -EINVAL;
+      const long woken = sync::futex_wake(*word, count_of(value), bits);
+      if (!shared || woken >= count_of(value)) return woken;
+      const long others = attempt(SYS_futex, at, operation, value - woken, timeout, at2, value3);
+      return others < 0 ? others : woken + others;
+    }
+    case FUTEX_REQUEUE: case FUTEX_CMP_REQUEUE:
+      if (at2 % 4 || count_of(value) < 0 || count_of(timeout) < 0) return -EINVAL;
+      if (shared) return attempt(SYS_futex, at, operation, value, timeout, at2, value3);
+      if (command == FUTEX_REQUEUE) return sync::futex_requeue(*word, count_of(value), *word2, count_of(timeout));
+      return sync::futex_requeue_if(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
+    case FUTEX_WAKE_OP:
+      if (at2 % 4) return -EINVAL;
+      if (shared) return attempt(SYS_futex, at, operation, value, timeout, at2, value3);
+      return sync::futex_wake_op(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
+    // Shared or not: the kernel knows nothing of our ids, so it couldn't tell whose such a word is.
+    case FUTEX_LOCK_PI: return lock(word, timeout, true);
+    case FUTEX_LOCK_PI2: return lock(word, timeout, operation & FUTEX_CLOCK_REALTIME);
+    case FUTEX_TRYLOCK_PI: return sync::futex_try_owned(*word, core::this_thread()->tid);
+    case FUTEX_UNLOCK_PI: return sync::futex_unlock_owned(*word, core::this_thread()->tid);
+    default: return -ENOSYS;
+  }
+}
+
+}  // namespace bide::call

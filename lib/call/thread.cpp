@@ -1,6 +1,7 @@
 // Threads of a preloaded program: clone makes a fiber, exit ends it, and what a thread may ask of itself is answered for
 // the fiber.
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <string.h>
@@ -36,7 +37,8 @@ void after_end(core::fiber& f) noexcept {
   auto& t = static_cast<core::thread&>(f);
   if (t.clear_tid) {
     std::atomic_ref<std::uint32_t>(*t.clear_tid).store(0, std::memory_order_seq_cst);
-    sync::futex_wake_everywhere(t.clear_tid);
+    sync::futex_wake(*t.clear_tid, INT32_MAX);
+    sys::raw(SYS_futex, t.clear_tid, FUTEX_WAKE, INT32_MAX);  // as another process might wait for it
   }
   core::free_thread(t);
 }

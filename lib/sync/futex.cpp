@@ -1,38 +1,291 @@
 #include "lib/sync/futex.hpp"
+
 #include <errno.h>
 #include <linux/futex.h>
+
+#include <atomic>
+
 #include "lib/base/arena.hpp"
-#include "lib/base/spin.hpp"
+#include "lib/base/assert.hpp"
 #include "lib/sync/wait_list.hpp"
 #include "lib/sys/raw.hpp"
+
 namespace bide::sync {
 namespace {
-struct place { core::waiter w{core::waiter::reach::anyone}; place* next=nullptr; place* prev=nullptr; std::uint32_t* word; std::uint32_t bits; bool on=false; };
-struct bucket { std::atomic<std::uint32_t> lock; place* first; place* last; };
-bucket* table=nullptr;
-bucket& of(std::uint32_t* w) noexcept { if(!table) table=static_cast<bucket*>(base::reserve(16384*sizeof(bucket))); return table[(reinterpret_cast<std::uintptr_t>(w)>>2)*0x9e3779b97f4a7c15ull>>50]; }
-void off(bucket& b, place& p){ p.on=false; (p.prev?p.prev->next:b.first)=p.next; (p.next?p.next->prev:b.last)=p.prev; }
-void on(bucket& b, place& p){ p.on=true; p.next=nullptr; p.prev=b.last; (b.last?b.last->next:b.first)=&p; b.last=&p; }
-long wake(std::uint32_t* word, int count, std::uint32_t bits){ bucket& b=of(word); base::spin_guard g(b.lock); long n=0; for(place* p=b.first;p&&n<count;){ place* nx=p->next; if(p->word==word&&(p->bits&bits)){ off(b,*p); if(core::wake(p->w,wait_result::ready)) ++n; } p=nx; } return n; }
-std::int64_t until_of(const void* t, bool absolute, bool realtime){ if(!t) return base::never; auto& ts=*static_cast<const timespec*>(t); std::int64_t v=ts.tv_sec>base::never/base::second-1?base::never:ts.tv_sec*base::second+ts.tv_nsec; if(v==base::never) return v; if(!absolute) return base::after(base::now(),v); if(realtime){ timespec n; clock_gettime(CLOCK_REALTIME,&n); return base::after(base::now(), v-(n.tv_sec*base::second+n.tv_nsec)); } return v; }
-long wait(std::uint32_t* word,std::uint32_t value,std::uint32_t bits,std::int64_t until){ bucket& b=of(word); place p; p.word=word; p.bits=bits; base::spin_lock(b.lock); on(b,p); if(std::atomic_ref<std::uint32_t>(*word).load()!=value){ off(b,p); base::spin_unlock(b.lock); return -EAGAIN; } base::spin_unlock(b.lock);
-  auto how=core::park(p.w,{"a futex",-1,true},until,core::cancel_point::yes); bool woken; { base::spin_guard g(b.lock); woken=!p.on; if(p.on) off(b,p);} if(woken) return 0; if(how==wait_result::expired) return -ETIMEDOUT; return -EINTR; }
+
+constexpr int bucket_shift = 14;  // 16,384 buckets: 100,000 waiters are six to a bucket
+
+// Stands on the waiting fiber's stack.
+struct place : wait_node {
+  place(core::waiter& w, futex_word& at, futex_word which) noexcept : wait_node(w), word(&at), bits(which) {}
+  std::atomic<futex_word*> word;  // changed by a requeue, under the locks of both buckets
+  const futex_word bits;
+};
+
+struct bucket {
+  wait_list all;
+};
+
+std::atomic<bucket*> table;  // reserved at the first wait: most of it stays no memory
+
+bucket* buckets() noexcept {
+  bucket* there = table.load(std::memory_order_acquire);
+  if (there) return there;
+  constexpr std::size_t bytes = sizeof(bucket) << bucket_shift;
+  auto* fresh = static_cast<bucket*>(base::reserve(bytes));
+  BIDE_ASSERT(fresh, "there is no address space for the table of futexes");
+  if (table.compare_exchange_strong(there, fresh, std::memory_order_acq_rel)) return fresh;
+  sys::raw(SYS_munmap, fresh, bytes);
+  return there;
 }
-long futex(std::uint32_t* word,int op,std::uint32_t value,const void* t,std::uint32_t* word2,std::uint32_t v3) noexcept {
-  bool rt=op&FUTEX_CLOCK_REALTIME; auto& me=*core::this_fiber();
-  switch(op&FUTEX_CMD_MASK){
-  case FUTEX_WAIT: return wait(word,value,~0u,until_of(t,false,false));
-  case FUTEX_WAIT_BITSET: return wait(word,value,v3,until_of(t,true,rt));
-  case FUTEX_WAKE: { long n=wake(word,(int)value,~0u); if(!(op&FUTEX_PRIVATE_FLAG)) n+=sys::raw(SYS_futex,word,FUTEX_WAKE,value-n); return n; }
-  case FUTEX_WAKE_BITSET: return wake(word,(int)value,v3);
-  case FUTEX_CMP_REQUEUE: if(*word!=v3) return -EAGAIN; [[fallthrough]];
-  case FUTEX_REQUEUE: return wake(word,INT32_MAX,~0u);
-  case FUTEX_WAKE_OP: { int o=(v3>>28)&7,c=(v3>>24)&15,oa=(int)(v3<<8)>>20,ca=(int)(v3<<20)>>20; if((v3>>28)&8) oa=1<<oa; int ov=*(int*)word2; *(int*)word2=o==0?oa:o==1?ov+oa:o==2?ov|oa:o==3?ov&~oa:ov^oa; long k=wake(word,(int)value,~0u); bool y=c==0?ov==ca:c==1?ov!=ca:c==2?ov<ca:c==3?ov<=ca:c==4?ov>ca:ov>=ca; if(y) k+=wake(word2,(int)(long)t,~0u); return k; }
-  case FUTEX_LOCK_PI: case 13: { auto until=until_of(t,true,(op&FUTEX_CMD_MASK)==FUTEX_LOCK_PI||rt); for(;;){ std::uint32_t v=*word; if(!(v&FUTEX_TID_MASK)){ *word=me.tid|(v&FUTEX_OWNER_DIED); return 0;} if((v&FUTEX_TID_MASK)==me.tid) return -EDEADLK; *word=v|FUTEX_WAITERS; long r=wait(word,v|FUTEX_WAITERS,~0u,until); if((*word&FUTEX_TID_MASK)==me.tid) return 0; if(r==-ETIMEDOUT) return r; } }
-  case FUTEX_TRYLOCK_PI: if(*word&FUTEX_TID_MASK) return -EAGAIN; *word=me.tid; return 0;
-  case FUTEX_UNLOCK_PI: if((*word&FUTEX_TID_MASK)!=me.tid) return -EPERM; *word=0; wake(word,INT32_MAX,~0u); return 0;
-  } return -ENOSYS; }
-void futex_wake_everywhere(std::uint32_t* w) noexcept { wake(w,INT32_MAX,~0u); sys::raw(SYS_futex,w,FUTEX_WAKE,INT32_MAX); }
-void release_robust_list(robust_list_head* head,std::uint32_t tid) noexcept { auto rel=[&](robust_list* e){ auto w=(std::uint32_t*)((char*)e+head->futex_offset); if((*w&FUTEX_TID_MASK)==tid){ *w=(*w&FUTEX_WAITERS)|FUTEX_OWNER_DIED; futex_wake_everywhere(w);} }; int n=0; for(robust_list* e=head->list.next;e!=&head->list&&++n<2048;){ auto nx=(robust_list*)((std::uintptr_t)e->next&~1ul); rel((robust_list*)((std::uintptr_t)e&~1ul)); e=nx; } if(head->list_op_pending) rel((robust_list*)((std::uintptr_t)head->list_op_pending&~1ul)); }
-void futex_after_fork() noexcept { for(int i=0;table&&i<16384;++i){ table[i].lock=0; table[i].first=table[i].last=nullptr; } }
+
+wait_list& list_of(const futex_word* word) noexcept {
+  // Fibonacci hashing: the high bits of a product with 2^64 / phi.
+  const auto hash = (reinterpret_cast<std::uintptr_t>(word) >> 2) * 0x9e3779b97f4a7c15;
+  return buckets()[hash >> (64 - bucket_shift)].all;
 }
+
+std::atomic_ref<futex_word> atomic(futex_word& word) noexcept { return std::atomic_ref<futex_word>(word); }
+
+// Two buckets, locked in the order of their addresses; they may be one.
+class both_locked {
+ public:
+  both_locked(wait_list& a, wait_list& b) noexcept : low_(&a < &b ? a : b), high_(&a < &b ? b : a) {
+    base::spin_lock(low_.lock);
+    if (&low_ != &high_) base::spin_lock(high_.lock);
+  }
+  ~both_locked() {
+    if (&low_ != &high_) base::spin_unlock(high_.lock);
+    base::spin_unlock(low_.lock);
+  }
+  both_locked(const both_locked&) = delete;
+
+ private:
+  wait_list &low_, &high_;
+};
+
+// The list is locked. One whose wait has ended otherwise takes itself off and counts for nothing.
+long wake_locked(wait_list& list, futex_word& word, long count, futex_word bits) noexcept {
+  long woken = 0;
+  for (wait_node* n = list.head; n && woken < count;) {
+    auto& p = static_cast<place&>(*n);
+    n = n->next;
+    if (p.word.load(std::memory_order_relaxed) != &word || !(p.bits & bits)) continue;
+    take_off(list, p);
+    if (core::wake(p.who, wait_result::ready)) ++woken;
+  }
+  return woken;
+}
+
+bool waits_locked(wait_list& list, futex_word& word) noexcept {
+  for (wait_node* n = list.head; n; n = n->next) {
+    if (static_cast<place*>(n)->word.load(std::memory_order_relaxed) == &word) return true;
+  }
+  return false;
+}
+
+// After a wait: a place that is off its list was woken, whatever else ended the wait. A requeue may move it meanwhile.
+bool was_woken(place& p) noexcept {
+  for (;;) {
+    futex_word* const word = p.word.load(std::memory_order_acquire);
+    wait_list& list = list_of(word);
+    const base::spin_guard guard(list.lock);
+    if (p.word.load(std::memory_order_relaxed) != word) continue;
+    if (!p.on) return true;
+    take_off(list, p);
+    return false;
+  }
+}
+
+// Enlisted under `list`'s lock, which it lets go.
+long wait_locked(wait_list& list, place& p, std::int64_t until) noexcept {
+  base::spin_unlock(list.lock);
+  const wait_result how = core::park(p.who, {"a futex", -1, true}, until, core::cancel_point::yes);
+  if (was_woken(p)) return 0;
+  return how == wait_result::expired ? -ETIMEDOUT : -EINTR;
+}
+
+}  // namespace
+
+long futex_wait(futex_word& word, futex_word expected, futex_word bits, std::int64_t until) noexcept {
+  core::waiter w(core::waiter::reach::anyone);
+  place p(w, word, bits);
+  wait_list& list = list_of(&word);
+  base::spin_lock(list.lock);
+  push_back(list, p);
+  // After the enlisting: a waker that changes the word and finds the list empty has changed it before this load.
+  if (atomic(word).load(std::memory_order_seq_cst) != expected) {
+    take_off(list, p);
+    base::spin_unlock(list.lock);
+    return -EAGAIN;
+  }
+  return wait_locked(list, p, until);
+}
+
+long futex_wake(futex_word& word, long count, futex_word bits) noexcept {
+  wait_list& list = list_of(&word);
+  const base::spin_guard guard(list.lock);
+  return wake_locked(list, word, count, bits);
+}
+
+namespace {
+
+long requeue_locked(wait_list& from, futex_word& word, long count, wait_list& to_list, futex_word& to, long more) noexcept {
+  const long woken = wake_locked(from, word, count, any_bit);
+  long moved = 0;
+  for (wait_node* n = from.head; n && moved < more;) {
+    auto& p = static_cast<place&>(*n);
+    n = n->next;
+    if (p.word.load(std::memory_order_relaxed) != &word) continue;
+    take_off(from, p);
+    p.word.store(&to, std::memory_order_release);
+    push_back(to_list, p);
+    ++moved;
+    if (&from == &to_list && !n) break;  // the tail is what has just been moved
+  }
+  return woken + moved;
+}
+
+}  // namespace
+
+long futex_requeue(futex_word& word, long count, futex_word& to, long more) noexcept {
+  wait_list &from = list_of(&word), &there = list_of(&to);
+  const both_locked guard(from, there);
+  return requeue_locked(from, word, count, there, to, more);
+}
+
+long futex_requeue_if(futex_word& word, long count, futex_word& to, long more, futex_word expected) noexcept {
+  wait_list &from = list_of(&word), &there = list_of(&to);
+  const both_locked guard(from, there);
+  if (atomic(word).load(std::memory_order_seq_cst) != expected) return -EAGAIN;
+  return requeue_locked(from, word, count, there, to, more);
+}
+
+long futex_wake_op(futex_word& word, long count, futex_word& to, long more, futex_word operation) noexcept {
+  const int what = operation >> 28 & 7, comparison = operation >> 24 & 15;
+  int argument = static_cast<int>(operation << 8) >> 20;
+  const int compared = static_cast<int>(operation << 20) >> 20;
+  if (operation >> 28 & FUTEX_OP_OPARG_SHIFT) argument = 1 << (argument & 31);
+  const auto mask = static_cast<futex_word>(argument);
+  wait_list &from = list_of(&word), &there = list_of(&to);
+  const both_locked guard(from, there);
+  futex_word before;
+  switch (what) {
+    case FUTEX_OP_SET: before = atomic(to).exchange(mask); break;
+    case FUTEX_OP_ADD: before = atomic(to).fetch_add(mask); break;
+    case FUTEX_OP_OR: before = atomic(to).fetch_or(mask); break;
+    case FUTEX_OP_ANDN: before = atomic(to).fetch_and(~mask); break;
+    case FUTEX_OP_XOR: before = atomic(to).fetch_xor(mask); break;
+    default: return -ENOSYS;
+  }
+  const int old = static_cast<int>(before);
+  bool holds;
+  switch (comparison) {
+    case FUTEX_OP_CMP_EQ: holds = old == compared; break;
+    case FUTEX_OP_CMP_NE: holds = old != compared; break;
+    case FUTEX_OP_CMP_LT: holds = old < compared; break;
+    case FUTEX_OP_CMP_GE: holds = old >= compared; break;
+    case FUTEX_OP_CMP_LE: holds = old <= compared; break;
+    case FUTEX_OP_CMP_GT: holds = old > compared; break;
+    default: return -ENOSYS;
+  }
+  long woken = wake_locked(from, word, count, any_bit);
+  if (holds) woken += wake_locked(there, to, more, any_bit);
+  return woken;
+}
+
+// User space takes a free word and gives one back that nobody waits for by compare-and-swap, without the lock: so every
+// change here is one too. FUTEX_WAITERS is set before the enlisting and under the lock, so an unlock comes here.
+long futex_lock_owned(futex_word& word, futex_word me, std::int64_t until) noexcept {
+  for (;;) {
+    core::waiter w(core::waiter::reach::anyone);
+    place p(w, word, any_bit);
+    wait_list& list = list_of(&word);
+    base::spin_lock(list.lock);
+    futex_word now = atomic(word).load(std::memory_order_seq_cst);
+    if ((now & FUTEX_TID_MASK) == me) {
+      base::spin_unlock(list.lock);
+      return -EDEADLK;
+    }
+    const bool free = !(now & FUTEX_TID_MASK);
+    const futex_word wanted = free ? me | (now & FUTEX_OWNER_DIED) | (waits_locked(list, word) ? FUTEX_WAITERS : 0)
+                                   : now | FUTEX_WAITERS;
+    if (!atomic(word).compare_exchange_strong(now, wanted, std::memory_order_seq_cst)) {
+      base::spin_unlock(list.lock);
+      continue;
+    }
+    if (free) {
+      base::spin_unlock(list.lock);
+      return 0;
+    }
+    push_back(list, p);
+    const long end = wait_locked(list, p, until);
+    if (end) return end;
+  }
+}
+
+long futex_try_owned(futex_word& word, futex_word me) noexcept {
+  wait_list& list = list_of(&word);
+  const base::spin_guard guard(list.lock);
+  futex_word now = atomic(word).load(std::memory_order_seq_cst);
+  if ((now & FUTEX_TID_MASK) == me) return -EDEADLK;
+  if (now & FUTEX_TID_MASK) return -EAGAIN;
+  const futex_word wanted = me | (now & FUTEX_OWNER_DIED) | (waits_locked(list, word) ? FUTEX_WAITERS : 0);
+  return atomic(word).compare_exchange_strong(now, wanted, std::memory_order_seq_cst) ? 0 : -EAGAIN;
+}
+
+long futex_unlock_owned(futex_word& word, futex_word me) noexcept {
+  wait_list& list = list_of(&word);
+  const base::spin_guard guard(list.lock);
+  if ((atomic(word).load(std::memory_order_seq_cst) & FUTEX_TID_MASK) != me) return -EPERM;
+  // Free, and the first waiter may take it, as may any other that is quicker. While it is held nobody else changes it
+  // but to set FUTEX_WAITERS, which is done under this lock.
+  atomic(word).store(0, std::memory_order_seq_cst);
+  wake_locked(list, word, 1, any_bit);
+  return 0;
+}
+
+namespace {
+
+void release_one(futex_word& word, futex_word tid) noexcept {
+  futex_word now = atomic(word).load(std::memory_order_seq_cst);
+  do {
+    if ((now & FUTEX_TID_MASK) != tid) return;
+  } while (!atomic(word).compare_exchange_weak(now, (now & FUTEX_WAITERS) | FUTEX_OWNER_DIED, std::memory_order_seq_cst));
+  if (!(now & FUTEX_WAITERS)) return;
+  futex_wake(word, 1);
+  sys::raw(SYS_futex, &word, FUTEX_WAKE, 1);  // a waiter of another process
+}
+
+}  // namespace
+
+// The kernel documentation, "robust futex ABI": at most so many, in case the list is a circle; bit 0 of a link marks a
+// word with an owner's priority.
+void release_robust_list(robust_list_head* head, futex_word tid) noexcept {
+  constexpr int most = 2048;
+  const auto plain = [](robust_list* entry) {
+    return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(entry) & ~std::uintptr_t{1});
+  };
+  const auto word_of = [&](robust_list* entry) -> futex_word& {
+    return *reinterpret_cast<futex_word*>(plain(entry) + head->futex_offset);
+  };
+  robust_list* const pending = head->list_op_pending;
+  robust_list* entry = head->list.next;
+  for (int n = 0; plain(entry) != reinterpret_cast<char*>(&head->list) && n < most; ++n) {
+    robust_list* const next = reinterpret_cast<robust_list*>(plain(entry))->next;  // read first: the word may be gone
+    if (entry != pending) release_one(word_of(entry), tid);
+    entry = next;
+  }
+  if (pending) release_one(word_of(pending), tid);
+}
+
+void futex_after_fork() noexcept {
+  bucket* there = table.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; there && i < std::size_t{1} << bucket_shift; ++i) {
+    if (!there[i].all.head && there[i].all.lock.load(std::memory_order_relaxed) == 0) continue;
+    there[i].all.head = there[i].all.tail = nullptr;
+    there[i].all.lock.store(0, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace bide::sync
