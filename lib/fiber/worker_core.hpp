@@ -120,8 +120,11 @@ bool turn_is_due(worker_core&) noexcept;
 // The kernel is to switch to that fiber's alternate stack for a fault's handler.
 void change_signal_stack(worker_core&, fiber&) noexcept;
 
+// Part of whoever leaves: a function of its own, counted by TSan, would begin on one fiber and end on another.
+#define BIDE_IN_CALLER __attribute__((always_inline))
+
 // On arrival in `me`: completes the switch that brought us here.
-inline void arrive(fiber& me, context::arrival a) noexcept {
+BIDE_IN_CALLER inline void arrive(fiber& me, context::arrival a) noexcept {
   fiber& from = *static_cast<fiber*>(a.data);
   from.ctx = a.fctx;
   if (context::tools::present) [[unlikely]] context::tools::after_switch(me.tool, from.tool);
@@ -139,7 +142,7 @@ inline void arrive(fiber& me, context::arrival a) noexcept {
 }
 
 // What a switch from `me` to `next` is preceded by.
-inline void before_leaving(worker_core& w, fiber& me, fiber& next) noexcept {
+BIDE_IN_CALLER inline void before_leaving(worker_core& w, fiber& me, fiber& next) noexcept {
 #ifdef BIDE_PRELOAD
   // errno, the exception state and all else of a thread lie where its thread pointer points.
   const std::uint64_t now = base::ticks();
@@ -159,7 +162,7 @@ inline void before_leaving(worker_core& w, fiber& me, fiber& next) noexcept {
   }
 }
 
-inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
+BIDE_IN_CALLER inline void switch_to(worker_core& w, fiber& me, fiber& next) noexcept {
   before_leaving(w, me, next);
   arrive(me, context::jump(next.ctx, &me));
 }
