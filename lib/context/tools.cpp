@@ -7,11 +7,13 @@
 #define VALGRIND_STACK_REGISTER(low, high) 0
 #endif
 
-// sanitizer/common_interface_defs.h, asan_interface.h and tsan_interface.h, weak.
+// sanitizer/common_interface_defs.h, asan_interface.h, lsan_interface.h and tsan_interface.h, weak.
 extern "C" {
 __attribute__((weak)) void __sanitizer_start_switch_fiber(void** fake, const void* bottom, std::size_t size);
 __attribute__((weak)) void __sanitizer_finish_switch_fiber(void* fake, const void** bottom, std::size_t* size);
 __attribute__((weak)) void __asan_unpoison_memory_region(const volatile void*, std::size_t);
+__attribute__((weak)) void __lsan_register_root_region(const void*, std::size_t);
+__attribute__((weak)) void __lsan_unregister_root_region(const void*, std::size_t);
 __attribute__((weak)) void* __tsan_get_current_fiber();
 __attribute__((weak)) void* __tsan_create_fiber(unsigned flags);
 __attribute__((weak)) void __tsan_destroy_fiber(void*);
@@ -34,10 +36,15 @@ void context_made(identity& me, const void* low, const void* high) noexcept {
   me.stack_size = static_cast<const char*>(high) - static_cast<const char*>(low);
   // The stack may be a reused one, with redzones of frames that were never left.
   if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(low, me.stack_size);
+  // What a parked fiber's frames point to is not lost.
+  if (__lsan_register_root_region) __lsan_register_root_region(low, me.stack_size);
   if (__tsan_create_fiber) me.tsan_fiber = __tsan_create_fiber(0);
 }
 
 void context_gone(identity& me) noexcept {
+  // One that was never started has no bounds.
+  if (__lsan_unregister_root_region && me.stack_bottom) __lsan_unregister_root_region(me.stack_bottom, me.stack_size);
+  me.stack_bottom = nullptr;
   if (__tsan_destroy_fiber && me.tsan_fiber) __tsan_destroy_fiber(me.tsan_fiber);
   me.tsan_fiber = nullptr;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#include <memory>
 #include <string>
 
 #include "lib/context/stack.hpp"
@@ -44,18 +43,18 @@ void run_runtime(const options& how, void (*body)(void*), void* argument) {
   options rounded = how;
   rounded.stack_size = context::round_stack_size(how.stack_size);
 
-  const auto rt = std::make_unique<core::runtime>();
-  if (const int error = rt->open(rounded)) {
+  core::runtime rt;
+  if (const int error = rt.open(rounded)) {
     const char* hint = error == -EMFILE || error == -ENFILE ? "no descriptors are left for the loop; see ulimit -n"
                        : error == -EAGAIN                   ? "64 workers are running in this process already"
                                                             : "no memory or address space is left";
     fail(-error, std::string("run() can't make a worker: ") + hint);
   }
   first_frame first{body, argument};
-  core::worker& home = *rt->workers[0];
+  core::worker& home = *rt.workers[0];
   core::fiber* main = core::make_fiber(home, rounded.stack_size);
   if (!main) {
-    rt->close();
+    rt.close();
     fail(ENOMEM, "run() can't get a stack of " + std::to_string(rounded.stack_size) + " bytes for the first fiber");
   }
   main->name_text = "main";
@@ -69,13 +68,13 @@ void run_runtime(const options& how, void (*body)(void*), void* argument) {
     mine.main = nullptr;
     mine.begin_closing();
   };
-  rt->main = main;
+  rt.main = main;
   // The thread isn't a worker yet, so the start is posted and delivered first of all.
   core::start(*main, home, reinterpret_cast<char*>(main));
-  rt->run();
-  rt->close();
-  core::leave_if_last_after_fork(*rt);
-  if (rt->stuck.load())
+  rt.run();
+  rt.close();
+  core::leave_if_last_after_fork(rt);
+  if (rt.stuck.load())
     fail(EDEADLK, "every fiber was parked and nothing was left that could wake one; they were cancelled");
 }
 

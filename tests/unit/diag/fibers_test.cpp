@@ -72,6 +72,7 @@ TEST_SUITE("diag/fibers") {
       CHECK(std::count(text.begin(), text.end(), '\n') == 101);
       CHECK(has(text, "and 51 more"));
       g.done();
+      for (auto& t : tasks) t.join();  // before what they wait for goes
     });
   }
 
