@@ -131,7 +131,7 @@ TEST_SUITE("sync/condition_variable") {
   TEST_CASE("a bounded queue between fibers and plain threads passes everything once and in order") {
     on_workers([] {
       constexpr std::size_t room = 4;
-      const int each = rounds(1000);
+      const int each = rounds(250);
       bide::mutex m;
       bide::condition_variable not_empty, not_full;
       std::deque<int> queue;  // guarded by m
