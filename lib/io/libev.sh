@@ -1,9 +1,10 @@
 #!/bin/sh
-# usage: libev.sh COMPILER OUTPUT
+# usage: libev.sh OUTPUT COMPILER...
 # Takes libev's object out of its static library and binds its libc calls to lib/io/libev_seam.cpp.
 set -eu
-compiler=$1 output=$2
-library=$($compiler -print-file-name=libev.a)
+output=$1
+shift
+library=$("$@" -print-file-name=libev.a)
 [ -f "$library" ] || { echo "libev.a not found: install libev-dev" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
