@@ -15,6 +15,7 @@
 #include "lib/io/offload.hpp"
 #ifdef BIDE_PRELOAD
 #include "lib/sched/carrier.hpp"
+#include "lib/sched/delivery.hpp"
 #endif
 
 namespace bide::call {
@@ -174,6 +175,37 @@ long fd_call::wait(moved so_far) noexcept {
   return end;
 }
 
+long await_ready(int fd, readiness which, const char* name, std::int64_t until, bool under_timeout) noexcept {
+  io::reactor& reactor = *core::this_worker()->reactor;
+  const std::int64_t again = base::after(base::now(), trust);
+  const long end = reactor.wait(fd, which, name, std::min(again, until));
+  if (signal_seen(under_timeout) == after_signal::report) return -EINTR;
+  if (end != -ETIME || until <= again) return end;
+  reactor.renew(fd);
+  return 0;
+}
+
+long read_time(const void* at, std::int64_t& length) noexcept {
+  timespec t;
+  if (const long error = copy_in(&t, at, sizeof t)) return error;
+  if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= base::second) return -EINVAL;
+  length = t.tv_sec > base::never / base::second - 1 ? base::never : t.tv_sec * base::second + t.tv_nsec;
+  return 0;
+}
+
+std::int64_t from_realtime(std::int64_t when) noexcept {
+  if (when == base::never) return when;
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return base::after(base::now(), when - (now.tv_sec * base::second + now.tv_nsec));
+}
+
+void not_restarted() noexcept {
+#ifdef BIDE_PRELOAD
+  core::this_thread()->restartable = false;
+#endif
+}
+
 short poll_now(int fd, short events) noexcept {
   pollfd p{fd, events, 0};
   return sys::raw(SYS_poll, &p, 1, 0) > 0 ? p.revents : short{0};
@@ -204,7 +236,13 @@ long copy_out(void* to, const void* from, std::size_t size) noexcept {
 long offloaded(const char* name, long nr, long a, long b, long c, long d, long e, long f) noexcept {
 #ifdef BIDE_PRELOAD
   (void)name;
-  return core::call_kernel(nr, a, b, c, d, e, f, core::waiting::surely);
+  for (;;) {
+    const long answer = core::call_kernel(nr, a, b, c, d, e, f, core::waiting::surely);
+    if (answer != -EINTR) return answer;
+    // Or was it for nothing?
+    core::route_signals(*core::this_worker());
+    if (core::has_deliverable(*core::this_thread())) return answer;
+  }
 #else
   struct kernel_call {
     long nr, a[6], answer;

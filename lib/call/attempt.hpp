@@ -140,6 +140,19 @@ short poll_now(int fd, short events) noexcept;
 long copy_in(void* to, const void* from, std::size_t size) noexcept;
 long copy_out(void* to, const void* from, std::size_t size) noexcept;
 
+// Parks until the descriptor may be ready, whatever O_NONBLOCK and timeouts are set. Returns 0 for another attempt, which
+// comes after `trust` at the latest, or -ETIME, -EINTR, -ECANCELED, -EBADF, -ENOMEM. `under_timeout`: as signal_seen().
+long await_ready(int fd, readiness which, const char* name, std::int64_t until = base::never,
+                 bool under_timeout = false) noexcept;
+
+// Reads a time limit given as a struct timespec. Returns 0 or -EFAULT, -EINVAL; `length` is in ns, at most base::never.
+long read_time(const void* at, std::int64_t& length) noexcept;
+// When an absolute time on CLOCK_REALTIME is there, on the monotonic clock.
+std::int64_t from_realtime(std::int64_t when) noexcept;
+
+// signal(7): this call says EINTR after a handler, whatever SA_RESTART says.
+void not_restarted() noexcept;
+
 // Waits on an offload thread by the call itself, where the kernel has no form of it that doesn't wait.
 long offloaded(const char* name, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept;
 

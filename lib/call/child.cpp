@@ -1,15 +1,13 @@
-// Processes that a preloaded program makes, and waits for.
+// Processes that a preloaded program makes.
 #include <errno.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 #include "asm/trap.h"
 #include "lib/call/attempt.hpp"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/families.hpp"
-#include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/fork.hpp"
@@ -90,44 +88,6 @@ long execveat_call(long folder, long path, long arguments, long environment, lon
   const long error = sys::raw(SYS_execveat, folder, path, arguments, environment, flags);
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   return error;
-}
-
-namespace {
-
-// Waits until one child may have changed state. Returns 0 to ask again, or what ends the call.
-long wait_for_child(long pid) noexcept {
-  const long made_fd = sys::raw(SYS_pidfd_open, pid, 0);
-  if (made_fd < 0) return made_fd == -ESRCH ? 0 : made_fd;
-  const int fd = io::adopt_own_fd(static_cast<int>(made_fd));
-  if (fd < 0) return fd;
-  const long end = core::this_worker()->reactor->wait(fd, readiness::readable, "wait", base::never);
-  core::this_worker()->reactor->forget(fd);
-  io::close_own_fd(fd);
-  return end;
-}
-
-}  // namespace
-
-// A pidfd tells of an end, not of a stop, so those who wait for stops, and for any of several, wait in the kernel.
-long wait4_call(long pid, long status, long options, long usage, long, long) {
-  if ((options & WNOHANG) || core::live_threads() == 1)
-    return core::call_kernel(SYS_wait4, pid, status, options, usage, 0, 0);
-  for (;;) {
-    const long found = attempt(SYS_wait4, pid, status, options | WNOHANG, usage);
-    if (found != 0) return found;
-    const bool plain = pid > 0 && !(options & (WUNTRACED | WCONTINUED));
-    const long end = plain ? wait_for_child(pid) : -ENOSYS;
-    if (end == 0 && signal_seen(false) == after_signal::report) return -EINTR;
-    if (end == 0) continue;
-    if (end == -ECANCELED || end == -EINTR) return end;
-    return core::call_kernel(SYS_wait4, pid, status, options, usage, 0, 0, core::waiting::surely);
-  }
-}
-
-long waitid_call(long which, long id, long info, long options, long usage, long) {
-  const bool waits = !(options & WNOHANG) && core::live_threads() > 1;
-  return core::call_kernel(SYS_waitid, which, id, info, options, usage, 0,
-                           waits ? core::waiting::surely : core::waiting::maybe);
 }
 
 }  // namespace bide::call

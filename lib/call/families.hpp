@@ -37,6 +37,10 @@ BIDE_CALL(epoll_pwait2_call);
 BIDE_CALL(nanosleep_call);
 BIDE_CALL(clock_nanosleep_call);
 
+// wait.cpp
+BIDE_CALL(wait4_call);
+BIDE_CALL(waitid_call);
+
 // descriptor.cpp
 BIDE_CALL(close_call);
 BIDE_CALL(close_range_call);
@@ -84,8 +88,6 @@ BIDE_CALL(fork_call);
 BIDE_CALL(vfork_call);
 BIDE_CALL(execve_call);
 BIDE_CALL(execveat_call);
-BIDE_CALL(wait4_call);
-BIDE_CALL(waitid_call);
 long clone_process(long flags, long stack, long parent_tid, long child_tid, long tls);
 
 // signal.cpp
