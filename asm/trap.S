@@ -198,4 +198,32 @@ bide_on_stack:
         .cfi_endproc
         .size   bide_on_stack, . - bide_on_stack
 
+/*
+ * long bide_copy(void *to, const void *from, unsigned long bytes);
+ *
+ * Copies between the program's memory and ours, as the kernel does with a call's arguments: 0, or -EFAULT where either
+ * is no memory. A fault at bide_copy_move comes to our handler, which goes on at bide_copy_fault.
+ */
+        .globl  bide_copy
+        .hidden bide_copy
+        .globl  bide_copy_move
+        .hidden bide_copy_move
+        .globl  bide_copy_fault
+        .hidden bide_copy_fault
+        .type   bide_copy, @function
+        .p2align 4
+bide_copy:
+        .cfi_startproc
+        endbr64
+        movq    %rdx, %rcx
+bide_copy_move:
+        rep movsb
+        xorl    %eax, %eax
+        ret
+bide_copy_fault:
+        movq    $-14, %rax              /* -EFAULT */
+        ret
+        .cfi_endproc
+        .size   bide_copy, . - bide_copy
+
         .section .note.GNU-stack, "", @progbits

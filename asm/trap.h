@@ -16,6 +16,10 @@ void bide_resume(const greg_t *registers, void *vectors) __attribute__((noreturn
 /* Runs f(argument) on the stack that ends at top. */
 void bide_on_stack(void (*f)(void *), void *argument, void *top);
 
+/* Copies between the program's memory and ours: 0 or -EFAULT. Its fault, and where to go on then. */
+long bide_copy(void *to, const void *from, unsigned long bytes);
+extern const char bide_copy_move[], bide_copy_fault[];
+
 /* As bide_gate for a call that may wait: -EINTR when a signal was noted since the last look. */
 long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
 extern const char bide_gate_wait_last[], bide_gate_wait_abort[];

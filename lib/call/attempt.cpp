@@ -14,6 +14,7 @@
 
 #include "lib/io/offload.hpp"
 #ifdef BIDE_PRELOAD
+#include "asm/trap.h"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/delivery.hpp"
 #endif
@@ -211,6 +212,10 @@ short poll_now(int fd, short events) noexcept {
   return sys::raw(SYS_poll, &p, 1, 0) > 0 ? p.revents : short{0};
 }
 
+#ifdef BIDE_PRELOAD
+long copy_in(void* to, const void* from, std::size_t size) noexcept { return bide_copy(to, from, size); }
+long copy_out(void* to, const void* from, std::size_t size) noexcept { return bide_copy(to, from, size); }
+#else
 // process_vm_readv(2) on ourselves says EFAULT where a plain load would be a SIGSEGV. Where a sandbox forbids it, the
 // pointer is trusted.
 long copy_in(void* to, const void* from, std::size_t size) noexcept {
@@ -232,6 +237,7 @@ long copy_out(void* to, const void* from, std::size_t size) noexcept {
   std::memcpy(to, from, size);
   return 0;
 }
+#endif
 
 long offloaded(const char* name, long nr, long a, long b, long c, long d, long e, long f) noexcept {
 #ifdef BIDE_PRELOAD

@@ -80,7 +80,7 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
       if (answer == -EINTR) me.restartable = kernel_restarts(r);
     }
     core::worker_core& w = *core::this_worker();
-    if (w.block.signalled.load(std::memory_order_relaxed)) [[unlikely]] core::route_signals(w);
+    if (w.signalled.load(std::memory_order_relaxed)) [[unlikely]] core::route_signals(w);
     if (core::has_deliverable(me)) [[unlikely]] {
       const handlers_ran how = deliver(me, interrupted, fill, from);
       if (answer == -EINTR && me.restartable && how == handlers_ran::all_restart) continue;
@@ -100,12 +100,12 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
 void leave(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
   for (;;) {
     context::carrier_block& block = context::this_block();
+    core::worker_core& w = *core::this_worker();
     block.inside = 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     // From here on a handler delivers by itself what comes; what came before is delivered now.
-    if (!block.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) [[likely]] return;
+    if (!w.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) [[likely]] return;
     block.inside = 1;
-    core::worker_core& w = *core::this_worker();
     core::route_signals(w);
     if (core::has_deliverable(me)) deliver(me, interrupted, fill, from);
   }

@@ -46,7 +46,7 @@ long rt_sigprocmask_call(long how, long wanted, long before, long size, long, lo
     }
     core::set_mask(me, set);
     // What was noted while nobody took it: perhaps this one does now.
-    if (core::noted() & ~set) core::this_worker()->block.signalled.store(1, std::memory_order_relaxed);
+    if (core::noted() & ~set) core::this_worker()->signalled.store(1, std::memory_order_relaxed);
   }
   return before ? copy_out(reinterpret_cast<void*>(before), &was, sizeof was) : 0;
 }

@@ -93,7 +93,7 @@ long clone3_call(long arguments, long size, long, long, long, long) {
                                  std::min<std::size_t>(static_cast<std::size_t>(size), sizeof a)))
     return error;
   // libc falls back to clone for what is no plain thread.
-  if ((a.flags & thread_flags) != thread_flags || a.pidfd || a.set_tid_size || (a.flags & CLONE_INTO_CGROUP)) return -ENOSYS;
+  if ((a.flags & thread_flags) != thread_flags || (a.flags & CLONE_PIDFD) || a.set_tid_size || (a.flags & CLONE_INTO_CGROUP)) return -ENOSYS;
   return clone_thread(a.flags, a.stack + a.stack_size, reinterpret_cast<int*>(a.parent_tid),
                       reinterpret_cast<int*>(a.child_tid), a.tls);
 }

@@ -13,18 +13,18 @@
 
 namespace bide::context {
 
-// Where GS points: in a worker, or in the kernel thread's own record while it carries none. asm/trap.S and asm/gate.S
-// know the first fields by their offsets.
+// A kernel thread's own, where its GS points from its start to its end: GS is dear to change. asm/trap.S and asm/gate.S
+// know the first fields by their offsets. Its own thread and the handlers on it.
 struct carrier_block {
-  void* worker = nullptr;                   // core::worker_core that this kernel thread carries
-  void* carrier = nullptr;                  // core::carrier: the kernel thread; written when it takes the worker
+  void* worker = nullptr;                   // core::worker_core that this kernel thread carries; null: none
+  void* carrier = nullptr;                  // core::carrier: the kernel thread
   std::uint32_t inside = 0;                 // 1: the runtime runs, not the program; signals wait
-  std::atomic<std::uint32_t> signalled{0};  // a signal handler has run that no fiber has seen; handlers may write
+  std::atomic<std::uint32_t> signalled{0};  // a signal handler has run since the last look
   std::uint64_t resume_at = 0;              // scratch of bide_gate_tail
   std::uint32_t returned = 0;               // written by bide_gate_tail: the parent is back
   int ev_errno = 0;                         // libev's errno
   carrier_block* self = this;
-  void* signal_stack = nullptr;             // what sigaltstack(2) of the kernel thread is
+  std::uintptr_t thread_pointer = 0;        // where its FS points
   void* loop = nullptr;                     // io::loop whose libev code runs
 };
 
@@ -60,6 +60,9 @@ inline void set_block(carrier_block& b) noexcept {
   }
 }
 inline void set_thread_pointer(std::uintptr_t base) noexcept {
+  carrier_block& here = this_block();
+  if (here.thread_pointer == base) return;
+  here.thread_pointer = base;
   if (fsgsbase) {
     asm volatile("wrfsbase %0" ::"r"(base) : "memory");
   } else {

@@ -20,6 +20,14 @@ bool is_fault(const siginfo_t& info) noexcept {
   }
 }
 
+// A bad pointer that the program gave to a call: the kernel would have said EFAULT.
+bool ends_copy(int number, ucontext_t& u) noexcept {
+  greg_t& rip = u.uc_mcontext.gregs[REG_RIP];
+  if ((number != SIGSEGV && number != SIGBUS) || rip != reinterpret_cast<greg_t>(bide_copy_move)) return false;
+  rip = reinterpret_cast<greg_t>(bide_copy_fault);
+  return true;
+}
+
 // A call that has looked for signals and is about to wait in the kernel must not.
 void stop_call_before_it_waits(ucontext_t& u) noexcept {
   greg_t& rip = u.uc_mcontext.gregs[REG_RIP];
@@ -70,6 +78,7 @@ void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) 
 
 void on_signal(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
+  if (ends_copy(number, u)) return;
   core::back_from_tail();
   context::carrier_block& block = context::this_block();
   core::worker_core* w = core::this_worker();
@@ -93,9 +102,10 @@ void on_signal(int number, siginfo_t* info, void* context) {
       context::carrier_block& now = context::this_block();
       now.inside = 0;
       std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (!now.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) break;
+      core::worker_core& mine = *core::this_worker();
+      if (!mine.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) break;
       now.inside = 1;
-      core::route_signals(*core::this_worker());
+      core::route_signals(mine);
       if (core::has_deliverable(me)) core::run_handlers(me, u);
     }
     return mend_frame(u);
@@ -108,10 +118,11 @@ void on_signal(int number, siginfo_t* info, void* context) {
   }
   if (number != core::tick_signal) core::note_signal(*info);
   block.signalled.store(1, std::memory_order_seq_cst);
+  if (w) w->signalled.store(1, std::memory_order_seq_cst);
   stop_call_before_it_waits(u);
   if (number == core::tick_signal) return;
   if (core::worker* zero = core::worker_at(0)) {
-    zero->block.signalled.store(1, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
+    zero->signalled.store(1, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
     core::ring(*zero);
   }
 }

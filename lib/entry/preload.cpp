@@ -102,6 +102,7 @@ const char* open() noexcept {
   core::thread* main = core::make_main_thread();
   if (!main) return "there is no memory";
   sys::raw(SYS_arch_prctl, context::arch_get_fs, &main->thread_pointer);
+  first.block.thread_pointer = main->thread_pointer;
   main->alternate.ss_flags = SS_DISABLE;
   sys::raw(SYS_sigaltstack, nullptr, &main->alternate);
   sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
@@ -112,7 +113,6 @@ const char* open() noexcept {
   if (rt.open(how) != 0) return "it can't make a loop: no descriptors or memory are left";
   rt.main = main;
   for (unsigned i = 0; i < rt.count; ++i) {
-    rt.workers[i]->block.worker = rt.workers[i];
     if (core::prepare_worker(*rt.workers[i]) != 0) return "there is no memory";
   }
   core::worker& w = *rt.workers[0];
@@ -124,7 +124,7 @@ const char* open() noexcept {
   core::open_signals(*main, door::on_signal);
   if (door::open_trap() != 0) return "SIGSYS can't be handled";
   unregister_thread_state(*main);
-  context::set_block(w.block);
+  first.block.worker = &w;
   context::doors_open = true;
   if (door::arm_trap() == 0) return nullptr;
   context::doors_open = false;

@@ -255,7 +255,7 @@ bool turn_is_due(worker_core& w) noexcept {
   }
   w.checked_at = now;
   w.until_check = w.check_every;
-  return now - w.turn_began > slice || !w.in.empty() || w.block.signalled.load(std::memory_order_relaxed);
+  return now - w.turn_began > slice || !w.in.empty() || w.signalled.load(std::memory_order_relaxed);
 }
 
 }  // namespace bide::core

@@ -26,8 +26,6 @@ inline constexpr unsigned most_workers = 64;  // in the process: a bit each in f
 inline constexpr std::uint64_t shortest_slice = 1'000'000;
 
 struct worker_core {
-  context::carrier_block block;  // first: where GS points in a preloaded program
-
   // The switch.
   fiber* current = nullptr;
   run_queue ready;
@@ -38,7 +36,11 @@ struct worker_core {
   std::uint64_t slice = shortest_slice;  // ticks that fibers run before the loop looks for events
   context::thread_state_place thread;
   fiber loop;  // the worker's own context: it delivers, polls and sleeps
+  std::atomic<std::uint32_t> signalled{0};  // a signal is noted that the worker is to look at; any thread, and handlers
   // Of preloaded programs.
+  void* carrier = nullptr;       // core::carrier: the kernel thread that carries it; the monitor reads
+  std::uintptr_t bare_thread_pointer = 0;
+  void* signal_stack = nullptr;  // what sigaltstack(2) of that kernel thread is
   std::atomic<void*> in_kernel{nullptr};  // core::carrier that waits in a call of the running thread's; who clears it has the worker
   std::atomic<std::uint32_t> kernel_calls{0};  // the worker counts; the monitor reads
   bool uses_ring = false;
@@ -80,7 +82,7 @@ inline worker_core* this_worker() noexcept {
 }
 // Every kernel thread is ours.
 inline void become_worker(worker_core* w) noexcept {
-  if (w) context::set_block(w->block);
+  if (w) context::this_block().worker = w;
 }
 #else
 // __thread, not thread_local: no initialisation that each use would have to check.
@@ -149,8 +151,13 @@ BIDE_IN_CALLER inline void before_leaving(worker_core& w, fiber& me, fiber& next
   me.ticks += now - w.switched_at;
   w.switched_at = now;
   w.switches.store(w.switches.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (next.thread_pointer != me.thread_pointer) context::set_thread_pointer(next.thread_pointer);
-  if (next.signal_stack != w.block.signal_stack && &next != &w.loop) [[unlikely]] change_signal_stack(w, next);
+  // The worker's own context has none and makes do with any, but for that of a thread whose stack may go now.
+  if (next.thread_pointer) {
+    context::set_thread_pointer(next.thread_pointer);
+  } else if (me.state == fiber_state::finished) {
+    context::set_thread_pointer(w.bare_thread_pointer);
+  }
+  if (next.signal_stack != w.signal_stack && &next != &w.loop) [[unlikely]] change_signal_stack(w, next);
 #else
   w.thread.save(me.thread);
 #endif

@@ -66,17 +66,15 @@ void left_by(context::arrival a) noexcept {
 }
 
 void carry(carrier& me, worker_core& w) noexcept {
-  w.block.carrier = &me;
-  w.block.inside = 1;
-  w.block.signalled.store(1, std::memory_order_relaxed);  // whatever came while nobody carried it
-  w.block.signal_stack = &w;  // whatever it has is not the next fiber's
+  w.carrier = &me;
+  me.block.worker = &w;
+  w.signalled.store(1, std::memory_order_relaxed);  // whatever came while nobody carried it
+  w.signal_stack = &w;  // whatever it has is not the next fiber's
   w.current = &w.loop;
   w.switched_at = base::ticks();
-  context::set_block(w.block);
   if (w.index == 0) {
     claim_process_mask();
   }
-  context::set_thread_pointer(w.loop.thread_pointer);
   left_by(context::jump(w.loop.ctx, &me.idle));
 }
 
@@ -133,6 +131,7 @@ void init(carrier& c) noexcept {
   c.block.carrier = &c;
   c.block.inside = 1;
   c.idle.thread_pointer = bare_thread_pointer();
+  c.block.thread_pointer = c.idle.thread_pointer;
 }
 
 void loop_main(context::arrival a) {
@@ -214,7 +213,7 @@ int open_carriers(worker_core& first, carrier& me, int (*arm)() noexcept) noexce
   char* stack = static_cast<char*>(base::reserve(stack_size));
   if (!stack) return -ENOMEM;
   me.idle.ctx = context::make(stack + stack_size - 64, stack_size - 64, first_idle);
-  first.block.carrier = &me;
+  first.carrier = &me;
   return prepare_worker(first);
 }
 
@@ -223,7 +222,7 @@ int prepare_worker(worker_core& w) noexcept {
   char* stack = static_cast<char*>(base::reserve(bytes));
   if (!stack) return -ENOMEM;
   w.loop.ctx = context::make(stack + bytes - 64, bytes - 64, loop_main);
-  w.loop.thread_pointer = bare_thread_pointer();
+  w.bare_thread_pointer = bare_thread_pointer();
   w.loop.home = &w;
   w.loop.state = fiber_state::ready;
   return 0;
@@ -244,31 +243,30 @@ void start_workers(runtime& rt) noexcept {
 
 long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waiting how) noexcept {
   worker_core& w = *this_worker();
+  if (w.signalled.load(std::memory_order_relaxed)) return -EINTR;
   // Nobody else is there to be held up.
   if (live_threads() == 1) return bide_gate_wait(nr, a, b, c, d, e, f);
-  if (w.block.signalled.load(std::memory_order_relaxed)) return -EINTR;
   auto& me = *static_cast<thread*>(w.current);
-  auto& mine = *static_cast<carrier*>(w.block.carrier);
+  auto& mine = *static_cast<carrier*>(w.carrier);
   mine.block.signalled.store(0, std::memory_order_relaxed);
   w.kernel_calls.store(w.kernel_calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if (how == waiting::surely) {
     me.held_by = &mine;
-    context::set_block(mine.block);
+    mine.block.worker = nullptr;
     if (give(w)) {
       const long answer = bide_gate_wait(nr, a, b, c, d, e, f);
       go_back(mine, me);
       return answer;
     }
     me.held_by = nullptr;
-    context::set_block(w.block);
   }
+  mine.block.worker = nullptr;
   w.in_kernel.store(&mine, std::memory_order_release);
-  context::set_block(mine.block);
   const long answer = bide_gate_wait(nr, a, b, c, d, e, f);
   void* expected = &mine;
   if (w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
-    context::set_block(w.block);
-    if (mine.block.signalled.load(std::memory_order_relaxed)) w.block.signalled.store(1, std::memory_order_relaxed);
+    mine.block.worker = &w;
+    if (mine.block.signalled.load(std::memory_order_relaxed)) w.signalled.store(1, std::memory_order_relaxed);
   } else {
     go_back(mine, me);
   }
@@ -293,13 +291,13 @@ void interrupt_carrier(carrier& c) noexcept {
 
 void lend_for_tail(signal_set mask) noexcept {
   worker_core& w = *this_worker();
-  auto& mine = *static_cast<carrier*>(w.block.carrier);
+  auto& mine = *static_cast<carrier*>(w.carrier);
   mine.lent = &w;
   mine.tail_thread = static_cast<thread*>(w.current);
   mine.block.returned = 0;
   w.kernel_calls.store(w.kernel_calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  mine.block.worker = nullptr;
   if (live_threads() > 1) w.in_kernel.store(&mine, std::memory_order_release);
-  context::set_block(mine.block);
   block_signals(mask);
 }
 
@@ -312,13 +310,13 @@ void back_from_tail() noexcept {
   mine.lent = nullptr;
   void* expected = &mine;
   if (live_threads() == 1 || w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
-    context::set_block(w.block);
+    here.worker = &w;
     if (w.index == 0) {
       claim_process_mask();
     } else {
       block_signals(deaf);
     }
-    w.block.inside = 0;
+    here.inside = 0;
   } else {
     // Only one thread waits on this kernel thread: the one that called.
     go_back(mine, *mine.tail_thread);
@@ -331,7 +329,7 @@ void carriers_after_fork(worker_core& mine) noexcept {
   spares = nullptr;
   count.store(1, std::memory_order_relaxed);
   base::one_worker = true;
-  auto& me = *static_cast<carrier*>(mine.block.carrier);
+  auto& me = *static_cast<carrier*>(mine.carrier);
   me.tid = sys::raw(SYS_gettid);
   me.given.store(nullptr, std::memory_order_relaxed);
   mine.in_kernel.store(nullptr, std::memory_order_relaxed);

@@ -2,9 +2,9 @@
 // stuck in a call of the program's, another takes the worker over while the stuck one keeps just the fiber that made the
 // call. Back from the kernel it finds its worker gone, has the fiber made ready at home, and becomes a spare.
 //
-// Fibers own their TLS, so nothing of them depends on which kernel thread runs them; the worker is found by GS. While a
-// kernel thread waits for the kernel on behalf of a thread, its GS points to its own block, not to the worker's: so a
-// signal handler there touches nothing that is another's by then.
+// Fibers own their TLS, so nothing of them depends on which kernel thread runs them; the worker is found by GS, in the
+// kernel thread's own block. While a kernel thread waits for the kernel on behalf of a thread its block names no worker:
+// so a signal handler there touches nothing that is another's by then.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@
 namespace bide::core {
 
 struct carrier {
-  context::carrier_block block;          // where GS points while it carries no worker
+  context::carrier_block block;          // where its GS points
   fiber idle;                            // its own context, on its own stack
   std::atomic<std::uint32_t> order{0};   // counts what it was given; its futex while it is a spare
   std::atomic<worker_core*> given{nullptr};

@@ -17,6 +17,8 @@ namespace bide::core {
 namespace {
 
 constexpr unsigned long sa_restorer = 0x04000000;  // the kernel's: its libc's restorer is given
+// Always ours, and never blocked in the kernel: a bad pointer of the program's faults in bide_copy.
+constexpr signal_set copying = signal_bit(SIGSEGV) | signal_bit(SIGBUS);
 constexpr signal_set synchronous = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) | signal_bit(SIGILL) |
                                    signal_bit(SIGTRAP);
 
@@ -51,7 +53,8 @@ signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   k.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   k.flags |= sa_restorer;
   k.mask &= ~unblockable;
-  if (!handled(wanted)) return k;
+  const bool standard = wanted.function == reinterpret_cast<void*>(SIG_DFL);
+  if (!handled(wanted) && !(standard && (signal_bit(number) & copying))) return k;
   k.function = reinterpret_cast<void*>(kernel_handler);
   // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
   k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;
@@ -70,7 +73,7 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
   kernel_mask = now;
   adopt_mask(main, now);
   for (int n = 1; n <= signals; ++n) {
-    if (!handled(actions[n])) continue;
+    if (!handled(actions[n]) && !(signal_bit(n) & copying)) continue;
     const signal_action k = for_kernel(n, actions[n]);  // another library's constructor was quicker
     sys::raw(SYS_rt_sigaction, n, &k, nullptr, sizeof(signal_set));
   }
@@ -116,7 +119,7 @@ bool count_mask(signal_set before, signal_set now, std::uint32_t was_there) noex
     if (!(now & bit)) ++open_to[n];
     all = open_to[n] ? all & ~bit : all | bit;
   }
-  blocked_by_all.store(all & ~unblockable & ~signal_bit(tick_signal), std::memory_order_release);
+  blocked_by_all.store(all & ~(unblockable | copying | signal_bit(tick_signal)), std::memory_order_release);
   return all != first;
 }
 
@@ -125,7 +128,7 @@ void follow_mask() noexcept {
   worker* zero = worker_at(0);
   if (here && here->index == 0) return apply_process_mask();
   if (!zero) return;
-  zero->block.signalled.store(1, std::memory_order_seq_cst);
+  zero->signalled.store(1, std::memory_order_seq_cst);
   ring(*zero);
 }
 
@@ -280,7 +283,8 @@ bool find_taker(search& s, thread* me) noexcept {
 }  // namespace
 
 void route_signals(worker_core& here) noexcept {
-  here.block.signalled.store(0, std::memory_order_seq_cst);
+  context::this_block().signalled.store(0, std::memory_order_relaxed);
+  here.signalled.store(0, std::memory_order_seq_cst);
   if (here.index == 0) apply_process_mask();
   thread* me = here.current == &here.loop ? nullptr : static_cast<thread*>(here.current);
   signal_set left = noted();
@@ -424,7 +428,7 @@ void change_signal_stack(worker_core& w, fiber& f) noexcept {
   const auto& t = static_cast<thread&>(f);
   const stack_t none{nullptr, SS_DISABLE, 0};
   sys::raw(SYS_sigaltstack, t.signal_stack ? &t.alternate : &none, nullptr);
-  w.block.signal_stack = t.signal_stack;
+  w.signal_stack = t.signal_stack;
 }
 
 void follow_alternate_stack(thread& me) noexcept {

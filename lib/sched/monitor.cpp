@@ -53,7 +53,7 @@ bool look_at(worker_core& w, last_look& last) noexcept {
   // It runs one and the same fiber.
   if (slice && now - last.since >= slice) {
     last.since = now;
-    if (auto* c = static_cast<carrier*>(w.block.carrier)) interrupt_carrier(*c);
+    if (auto* c = static_cast<carrier*>(w.carrier)) interrupt_carrier(*c);
   }
   return true;
 }

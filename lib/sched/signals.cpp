@@ -28,12 +28,12 @@ void note_signal(bool restarts) noexcept {
   worker_core* w = signal_worker.load(std::memory_order_acquire);
   if (!w || (w == this_worker() && w->current == w->runtime->main)) return;
   if (!restarts) not_restarting.store(true, std::memory_order_relaxed);
-  w->block.signalled.store(true, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
+  w->signalled.store(true, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
   ring(*w);
 }
 
 void deliver_signals(worker_core& w) noexcept {
-  w.block.signalled.store(false, std::memory_order_seq_cst);
+  w.signalled.store(false, std::memory_order_seq_cst);
   const bool restarts = !not_restarting.exchange(false, std::memory_order_relaxed);
   fiber* first = w.runtime->main;
   // Running or ready, it is between calls: a thread would have seen nothing either.

@@ -21,7 +21,7 @@ int worker::open(core::runtime& rt) noexcept {
   all.clear();
   live = incoming = 0;
   warm_count = 0;
-  block.signalled = 0;
+  signalled = 0;
   hopeless = false;
   if (!timers.open()) return -ENOMEM;
   if (const int error = io.open(*this)) {
@@ -77,7 +77,7 @@ void worker::run() noexcept {
 
 bool worker::look_around() noexcept {
   in.deliver_all();
-  if (block.signalled.load(std::memory_order_relaxed)) [[unlikely]] {
+  if (signalled.load(std::memory_order_relaxed)) [[unlikely]] {
 #ifdef BIDE_PRELOAD
     route_signals(*this);
 #else
@@ -94,7 +94,7 @@ bool worker::look_around() noexcept {
 void worker::rest() noexcept {
   // seq_cst, both: a poster that doesn't see us asleep has posted before we look.
   asleep.store(true, std::memory_order_seq_cst);
-  if (in.empty() && !block.signalled.load(std::memory_order_seq_cst)) {
+  if (in.empty() && !signalled.load(std::memory_order_seq_cst)) {
     if (!timers.empty() || io.anyone_waits()) {
       io.sleep(timers.next());
     } else {
