@@ -19,13 +19,14 @@ namespace bide::call {
 namespace {
 
 // The child of a fork has the thread that called and no other, and starts its runtime anew.
-void begin_child() noexcept {
+void begin_child(std::uint32_t* clear_tid) noexcept {
   core::worker_core& mine = *core::this_worker();
   core::thread& me = *core::this_thread();
   core::carriers_after_fork(mine);
   core::monitor_after_fork();
   sync::futex_after_fork();
   core::threads_after_fork(me);
+  me.clear_tid = clear_tid;
   core::after_fork_in_child();
   core::signals_after_fork(me);
 }
@@ -38,7 +39,7 @@ long fork_now(long flags, long parent_tid, long child_tid) noexcept {
   io::all_fds_shared();
   const long pid = sys::raw(SYS_clone, flags, 0, parent_tid, child_tid, 0);
   if (pid == 0) {
-    begin_child();
+    begin_child(flags & CLONE_CHILD_CLEARTID ? reinterpret_cast<std::uint32_t*>(child_tid) : nullptr);
   } else {
     sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   }

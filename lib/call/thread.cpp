@@ -120,7 +120,10 @@ long set_tid_address_call(long at, long, long, long, long, long) {
 
 long set_robust_list_call(long head, long size, long, long, long, long) {
   if (size != 24) return -EINVAL;
-  core::this_thread()->robust = reinterpret_cast<robust_list_head*>(head);
+  core::thread& me = *core::this_thread();
+  me.robust = reinterpret_cast<robust_list_head*>(head);
+  // The process may be killed: the kernel knows the main thread's id, and tells other processes of what it held.
+  if (&me == core::main_thread() && sys::raw(SYS_gettid) == me.tid) sys::raw(SYS_set_robust_list, head, size);
   return 0;
 }
 
@@ -191,7 +194,7 @@ bool is_thread_clock(long clock, std::uint32_t& tid) noexcept {
   const auto c = static_cast<clockid_t>(clock);
   if (c >= 0 || (c & 7) != 6) return false;
   tid = static_cast<std::uint32_t>(~(c >> 3));
-  return tid == 0 || tid >= core::first_thread_id;
+  return tid == 0 || core::is_thread_id(tid);
 }
 
 // Ticks a second, measured since the start.
@@ -220,7 +223,7 @@ long clock_gettime_call(long clock, long at, long, long, long, long) {
 
 // Affinity, priority and policy by thread are the kernel thread's, and so everybody's: a thread of ours asks for its own.
 long sched_of_thread_call(long nr, long tid, long b, long c, long d) noexcept {
-  if (tid >= static_cast<long>(core::first_thread_id)) {
+  if (core::is_thread_id(tid)) {
     if (!core::with_thread(static_cast<std::uint32_t>(tid), [](core::thread&, void*) {}, nullptr)) return -ESRCH;
     tid = 0;
   }

@@ -84,7 +84,7 @@ void unregister_thread_state(core::thread& main) noexcept {
   unsigned long size = 0;
   robust_list_head* head = nullptr;
   if (sys::raw(SYS_get_robust_list, 0, &head, &size) == 0) main.robust = head;
-  sys::raw(SYS_set_robust_list, nullptr, 24);
+  sys::raw(SYS_prctl, PR_GET_TID_ADDRESS, &main.clear_tid);  // where the kernel has no such option, nobody can join it
   if (&__rseq_offset && &__rseq_size && __rseq_size) {
     constexpr int unregister = 1;
     constexpr unsigned signature = 0x53053053;

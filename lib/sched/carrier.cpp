@@ -332,6 +332,7 @@ void carriers_after_fork(worker_core& mine) noexcept {
   auto& me = *static_cast<carrier*>(mine.carrier);
   me.tid = sys::raw(SYS_gettid);
   me.given.store(nullptr, std::memory_order_relaxed);
+  me.stack = nullptr;  // it is the process's first kernel thread, and stays
   mine.in_kernel.store(nullptr, std::memory_order_relaxed);
   BIDE_ASSERT(prepare() == 0, "fork: the child can't arm the trap door");
 }

@@ -9,10 +9,11 @@
 namespace bide::core {
 namespace {
 
-constexpr std::uint32_t most_threads = 1 << 22;
+constexpr std::uint32_t most_threads = 1 << 20;
 
 std::atomic<std::uint32_t> registry_lock;
-thread** registry = nullptr;         // guarded by registry_lock: by id - first_thread_id; reserved, so mostly no memory
+thread** registry = nullptr;         // guarded by registry_lock: by id - id_base; reserved, so mostly no memory
+std::uint32_t id_base = 0;            // this process's
 std::uint32_t next_index = 1;        // guarded by registry_lock; ids are used again as late as may be
 std::uint32_t highest = 0;           // guarded by registry_lock: no id beyond was ever given
 thread* first = nullptr;             // written by its home
@@ -21,6 +22,12 @@ std::atomic<std::uint32_t> live{0};
 thread* make_record() noexcept {
   void* room = base::arena_allocate(sizeof(thread));
   return room ? ::new (room) thread : nullptr;
+}
+
+// Processes with pids near each other have ids far from each other: Fibonacci hashing.
+std::uint32_t id_base_of(std::uint32_t pid) noexcept {
+  const std::uint32_t room = 0x08000000 - most_threads;
+  return first_thread_id + static_cast<std::uint32_t>((std::uint64_t{pid * 0x9e3779b1u} * room) >> 32);
 }
 
 bool open_registry() noexcept {
@@ -37,7 +44,7 @@ thread* make_thread() noexcept {
   const base::spin_guard guard(registry_lock);
   while (registry[next_index]) next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
   registry[next_index] = t;
-  t->tid = first_thread_id + next_index;
+  t->tid = id_base + next_index;
   if (next_index > highest) highest = next_index;
   next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
   live.fetch_add(1, std::memory_order_relaxed);
@@ -48,6 +55,7 @@ thread* make_main_thread() noexcept {
   thread* t = open_registry() ? make_record() : nullptr;
   if (!t) return nullptr;
   t->tid = static_cast<std::uint32_t>(sys::raw(SYS_getpid));
+  id_base = id_base_of(t->tid);
   registry[0] = first = t;
   live.store(1, std::memory_order_relaxed);
   return t;
@@ -58,7 +66,7 @@ void forget_thread(thread& t) noexcept {
   if (&t == first) {
     first = registry[0] = nullptr;
   } else {
-    registry[t.tid - first_thread_id] = nullptr;
+    registry[t.tid - id_base] = nullptr;
   }
   live.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -72,8 +80,8 @@ bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argumen
   thread* t = nullptr;
   if (first && first->tid == tid) {
     t = first;
-  } else if (tid > first_thread_id && tid - first_thread_id <= highest) {
-    t = registry[tid - first_thread_id];
+  } else if (tid > id_base && tid - id_base <= highest) {
+    t = registry[tid - id_base];
   }
   if (t) visit(*t, argument);
   return t != nullptr;
@@ -95,6 +103,7 @@ void threads_after_fork(thread& me) noexcept {
   }
   registry[0] = first = &me;
   me.tid = static_cast<std::uint32_t>(sys::raw(SYS_getpid));
+  id_base = id_base_of(me.tid);
   highest = 0;
   next_index = 1;
   live.store(1, std::memory_order_relaxed);

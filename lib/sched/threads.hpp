@@ -48,8 +48,10 @@ struct thread : fiber {
   char comm[16] = {};                      // prctl(2), PR_SET_NAME
 };
 
-// Ids above the kernel's largest pid (2^22) and within FUTEX_TID_MASK.
-inline constexpr std::uint32_t first_thread_id = 0x20000000;
+// Ids lie above the kernel's largest pid (2^22), and in 28 bits, as a thread's CPU clock has them (clock_getres(2)). Each
+// process begins elsewhere: locks that processes share tell their owners apart by them.
+inline constexpr std::uint32_t first_thread_id = 0x08000000;
+inline bool is_thread_id(long id) noexcept { return id >= first_thread_id && id < 0x10000000; }
 
 inline thread* this_thread() noexcept;
 
