@@ -125,6 +125,7 @@ const char* open() noexcept {
   if (door::open_trap() != 0) return "SIGSYS can't be handled";
   unregister_thread_state(*main);
   first.block.worker = &w;
+  first.block.inside = 0;
   context::doors_open = true;
   if (door::arm_trap() == 0) return nullptr;
   context::doors_open = false;
