@@ -136,24 +136,25 @@ bide_gate_tail:
         .size   bide_gate_tail, . - bide_gate_tail
 
 /*
- * bide_gate_restorer: where our signal handlers return to.
+ * __restore_rt: where our signal handlers return to; bide_gate_restorer in C.
  *
- * Exactly these bytes, and no unwind information: libgcc and gdb know a signal frame by them.
+ * Exactly these bytes and no unwind information, by which libgcc knows a signal frame, and glibc's name, without which
+ * gdb doesn't.
  * bide_gate_sigreturn: its syscall instruction, for a sigreturn of the program's own, which came to SIGSYS.
  */
-        .globl  bide_gate_restorer
-        .hidden bide_gate_restorer
+        .globl  __restore_rt
+        .hidden __restore_rt
         .globl  bide_gate_sigreturn
         .hidden bide_gate_sigreturn
-        .type   bide_gate_restorer, @function
+        .type   __restore_rt, @function
         .p2align 4
         nop
-bide_gate_restorer:
+__restore_rt:
         .byte   0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
 bide_gate_sigreturn:
         .byte   0x0f, 0x05
         ud2
-        .size   bide_gate_restorer, . - bide_gate_restorer
+        .size   __restore_rt, . - __restore_rt
 
 /*
  * long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);

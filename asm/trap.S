@@ -4,6 +4,8 @@
  * Registers are kept as mcontext_t has them (sys/ucontext.h, the kernel's struct sigcontext), so what a trap and a patched
  * site hand over looks alike. Offsets as in asm/gate.S.
  */
+#include "asm/trap.h"
+
 #define R8 0
 #define R9 8
 #define R10 16
@@ -88,15 +90,41 @@ bide_resume:
         .size   bide_resume, . - bide_resume
 
 /*
+ * bide_stubs: one for each patched syscall site of libc, written by lib/door/patch.cpp. A stub is code, which comes here
+ * from the site with everything as the program left it, and two words.
+ *
+ * Unwind:  wherever in a stub, the program's frame is behind the site's syscall instruction: its first word says where
+ *          that is, and the stub's own address where the word is
+ */
+        .globl  bide_stubs
+        .hidden bide_stubs
+        .globl  bide_stubs_end
+        .hidden bide_stubs_end
+        .type   bide_stubs, @function
+        .p2align 12
+bide_stubs:
+        .cfi_startproc simple
+        .cfi_signal_frame
+        .cfi_def_cfa rsp, 0
+        /* rip is saved at (rip & -64) + BIDE_STUB_WORDS: DW_CFA_expression(16), 7 bytes: DW_OP_breg16 0,
+           DW_OP_const1s -64, DW_OP_and, DW_OP_plus_uconst 48 */
+        .cfi_escape 0x10, 16, 7, 0x80, 0, 0x09, 0xc0, 0x1a, 0x23, BIDE_STUB_WORDS
+        .fill   BIDE_STUBS * BIDE_STUB_BYTES, 1, 0xcc
+        .cfi_endproc
+        .size   bide_stubs, . - bide_stubs
+        .p2align 12
+bide_stubs_end:
+
+/*
  * bide_patched
  *
- * Where a patched syscall site of libc arrives, from its stub (lib/door/patch.cpp): as a trap would, at a fraction of
- * the cost.
+ * Where a patched site arrives from its stub: as a trap would, at a fraction of the cost.
  *
  * In:      rcx = the stub's two words: the address behind the site's syscall instruction, and where to go on;
- *          r11 = the program's rsp; rsp is 128 below that at least, aligned to 16; everything else is the program's
- * Calls:   bide_patched_call(registers), which leaves the answer in RAX
- * Leaves:  to the stub's second word, with rax = the answer
+ *          everything else is the program's
+ * Calls:   bide_patched_call(registers), which leaves the answer in RAX; the way on is in RCX
+ * Leaves:  to the way on, with rax = the answer, and all as a syscall instruction keeps it: flags, vector registers, the
+ *          128 bytes below rsp
  * Unwind:  the program's frame is behind the site, as after a trap
  */
         .globl  bide_patched
@@ -106,10 +134,14 @@ bide_resume:
 bide_patched:
         .cfi_startproc simple
         .cfi_signal_frame
-        .cfi_def_cfa r11, 0
-        .cfi_register rsp, r11
-        .cfi_undefined rip
-        subq    $REGISTERS + 8, %rsp
+        .cfi_def_cfa rsp, 0
+        .cfi_escape 0x10, 16, 2, 0x72, 0        /* rip is saved at (rcx): DW_CFA_expression, DW_OP_breg2 0 */
+        movq    %rsp, %r11
+        .cfi_def_cfa_register r11
+        leaq    -128(%rsp), %rsp
+        pushfq
+        subq    $REGISTERS, %rsp
+        andq    $-64, %rsp
         movq    %r8, R8(%rsp)
         movq    %r9, R9(%rsp)
         movq    %r10, R10(%rsp)
@@ -124,12 +156,12 @@ bide_patched:
         movq    %rdx, RDX(%rsp)
         movq    %rax, RAX(%rsp)
         movq    %r11, RSP(%rsp)
-        pushfq
-        popq    EFL(%rsp)
+        movq    -136(%r11), %rax
+        movq    %rax, EFL(%rsp)
         movq    (%rcx), %rax
         movq    %rax, RIP(%rsp)
         movq    8(%rcx), %rax
-        movq    %rax, RCX(%rsp)         /* where to go on: rcx is lost behind a syscall instruction */
+        movq    %rax, RCX(%rsp)
         cld
         movq    %rsp, %rbx
         .cfi_def_cfa rbx, 0
@@ -141,21 +173,18 @@ bide_patched:
         .cfi_offset r13, R13
         .cfi_offset r14, R14
         .cfi_offset r15, R15
-        /* The syscall instruction keeps the vector registers. XSAVEC to a 64-byte aligned area; its header is zeroed
-           first (Intel SDM, volume 1, 13.10). */
+        /* XSAVEC to a 64-byte aligned area, whose header is zeroed first (Intel SDM, volume 1, 13.10). */
         subq    bide_vector_bytes(%rip), %rsp
-        andq    $-64, %rsp
-        xorl    %ecx, %ecx
-        movq    %rcx, 512(%rsp)
-        movq    %rcx, 520(%rsp)
-        movq    %rcx, 528(%rsp)
-        movq    %rcx, 536(%rsp)
-        movq    %rcx, 544(%rsp)
-        movq    %rcx, 552(%rsp)
-        movq    %rcx, 560(%rsp)
-        movq    %rcx, 568(%rsp)
-        movl    bide_vector_mask(%rip), %eax
         xorl    %edx, %edx
+        movq    %rdx, 512(%rsp)
+        movq    %rdx, 520(%rsp)
+        movq    %rdx, 528(%rsp)
+        movq    %rdx, 536(%rsp)
+        movq    %rdx, 544(%rsp)
+        movq    %rdx, 552(%rsp)
+        movq    %rdx, 560(%rsp)
+        movq    %rdx, 568(%rsp)
+        movl    bide_vector_mask(%rip), %eax
         xsavec  (%rsp)
         movq    %rbx, %rdi
         call    bide_patched_call

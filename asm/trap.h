@@ -4,6 +4,13 @@
 #ifndef BIDE_ASM_TRAP_H
 #define BIDE_ASM_TRAP_H
 
+/* A patched site's stub; see lib/door/patch.cpp. Debian 12's libc has some 500 sites. */
+#define BIDE_STUBS 1024
+#define BIDE_STUB_BYTES 64
+#define BIDE_STUB_WORDS 48
+
+#ifndef __ASSEMBLER__
+
 #include <sys/ucontext.h>
 
 #ifdef __cplusplus
@@ -28,15 +35,16 @@ extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));
 
 /* Where signal handlers return to, and the syscall instruction there. */
-void bide_gate_restorer(void);
+void bide_gate_restorer(void) __asm__("__restore_rt");
 extern const char bide_gate_sigreturn[];
 
 /* A kernel thread of ours; the top of its stack holds a function and its argument. */
 long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);
 void bide_gate_end_thread(void *stack, unsigned long size) __attribute__((noreturn));
 
-/* Where patched sites' stubs jump to. */
+/* Where patched sites' stubs jump to, and the stubs: whole pages of code. */
 void bide_patched(void);
+extern char bide_stubs[], bide_stubs_end[];
 
 /* The vector state that XSAVE keeps (its low mask) and the room that takes; set before the doors open. */
 extern unsigned bide_vector_mask;
@@ -45,5 +53,7 @@ extern unsigned long bide_vector_bytes;
 #ifdef __cplusplus
 }
 #endif
+
+#endif /* __ASSEMBLER__ */
 
 #endif

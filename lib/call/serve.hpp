@@ -18,5 +18,7 @@ long serve(const request&, ucontext_t* interrupted, void (*fill)(ucontext_t&, co
 // Leaves the runtime for the program: no signal is left that should have been delivered.
 void leave(core::thread&, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from);
 
-// As a kernel thread's `offloaded` calls, on this one.
+// What is done, on the program's only thread, just before it makes another.
+void set_before_second_thread(void (*)(core::thread&) noexcept) noexcept;
+
 }  // namespace bide::call

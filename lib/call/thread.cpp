@@ -26,6 +26,8 @@ namespace {
 
 constexpr unsigned long thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
 
+void (*before_second_thread)(core::thread&) noexcept = nullptr;
+
 // The thread's first instructions, on its own stack: behind its maker's clone, with 0.
 void begin_thread(void* registers) {
   leave(*core::this_thread(), nullptr, nullptr, nullptr);
@@ -46,6 +48,7 @@ void after_end(core::fiber& f) noexcept {
 long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, int* child_tid, std::uintptr_t tls) noexcept {
   core::thread& me = *core::this_thread();
   if (!me.registers) return -EINVAL;
+  if (before_second_thread && core::live_threads() == 1) before_second_thread(me);
   core::thread* t = core::make_thread();
   if (!t) return -EAGAIN;  // pthread_create(3): no resources
   t->thread_pointer = flags & CLONE_SETTLS ? tls : me.thread_pointer;
@@ -75,8 +78,9 @@ long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, in
   return tid;
 }
 
-
 }  // namespace
+
+void set_before_second_thread(void (*f)(core::thread&) noexcept) noexcept { before_second_thread = f; }
 
 long clone_call(long flags, long stack, long parent_tid, long child_tid, long tls, long) {
   if ((static_cast<unsigned long>(flags) & thread_flags) == thread_flags)

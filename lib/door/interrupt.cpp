@@ -67,7 +67,9 @@ void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) 
   core::set_mask(me, before | a.mask | (a.flags & SA_NODEFER ? 0 : core::signal_bit(number)));
   memcpy(&u.uc_sigmask, &before, sizeof before);
   context::this_block().inside = 0;
+  ++me.handlers;
   reinterpret_cast<void (*)(int, siginfo_t*, void*)>(a.function)(number, info, &u);
+  --me.handlers;
   context::this_block().inside = 1;
   core::signal_set after = 0;
   memcpy(&after, &u.uc_sigmask, sizeof after);

@@ -1,17 +1,16 @@
-// Hot syscall sites of libc, turned into jumps to the table.
+// The syscall sites of libc, turned into jumps to the table: a fraction of a trap's cost.
 #pragma once
 
-#include <cstdint>
+namespace bide::core {
+struct thread;
+}
 
 namespace bide::door {
 
-// A trap came from this site: `after` is the address behind its syscall instruction. Patches the site when it is hot and
-// its bytes allow it.
-void note_trap(std::uintptr_t after, long nr) noexcept;
+// Sites are to be patched when it pays. Before the doors open.
+void prepare_patching() noexcept;
 
-// Where to go on behind a site that trapped: it may have been patched since.
-std::uintptr_t resume_address(std::uintptr_t after) noexcept;
-
-void set_patching(bool on) noexcept;
+// A call of the running thread's came by a trap: the time may have come. Then where it goes on is another place.
+void note_trap(core::thread&) noexcept;
 
 }  // namespace bide::door

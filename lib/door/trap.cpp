@@ -33,6 +33,10 @@ call::request request_of(const greg_t* g) noexcept {
   return {g[REG_RAX], g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9]};
 }
 
+bool goes_on_from_registers(long nr) noexcept {
+  return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_vfork;
+}
+
 void fill_from_registers(ucontext_t& to, const void* from) {
   memcpy(to.uc_mcontext.gregs, from, sizeof to.uc_mcontext.gregs);
 }
@@ -70,11 +74,10 @@ void on_trap(int number, siginfo_t* info, void* context) {
   core::thread& me = *core::this_thread();
   greg_t* const outer = me.registers;
   me.registers = g;
-  note_trap(static_cast<std::uintptr_t>(g[REG_RIP]), g[REG_RAX]);
+  note_trap(me);
   g[REG_RAX] = call::serve(request_of(g), &u, nullptr, nullptr);
   me.registers = outer;
   call::leave(me, &u, nullptr, nullptr);
-  g[REG_RIP] = static_cast<greg_t>(resume_address(static_cast<std::uintptr_t>(g[REG_RIP])));
   bide_resume(g, u.uc_mcontext.fpregs);
 }
 
@@ -103,6 +106,10 @@ int open_trap() noexcept {
 // From asm/trap.S: a patched site.
 extern "C" void bide_patched_call(greg_t* g) {
   using namespace bide;
+  if (g[REG_RAX] == SYS_rt_sigreturn) {
+    g[REG_RCX] = reinterpret_cast<greg_t>(bide_gate_sigreturn);
+    return;
+  }
   core::back_from_tail();
   context::carrier_block& block = context::this_block();
   if (!block.worker || block.inside) {
@@ -113,6 +120,8 @@ extern "C" void bide_patched_call(greg_t* g) {
   core::thread& me = *core::this_thread();
   greg_t* const outer = me.registers;
   me.registers = g;
+  // A child goes on from the registers; behind a site of syscall(2) itself there is no instruction any more.
+  if (door::goes_on_from_registers(g[REG_RAX])) g[REG_RIP] = g[REG_RCX];
   g[REG_RAX] = call::serve(door::request_of(g), nullptr, door::fill_from_registers, g);
   me.registers = outer;
   call::leave(me, nullptr, door::fill_from_registers, g);

@@ -120,7 +120,7 @@ const char* open() noexcept {
   core::adopt_running(w, *main);
 
   core::set_slice(is_off("BIDE_PREEMPT") ? 0 : number_of("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
-  door::set_patching(!is_off("BIDE_PATCH"));
+  if (!is_off("BIDE_PATCH")) door::prepare_patching();
   core::open_signals(*main, door::on_signal);
   if (door::open_trap() != 0) return "SIGSYS can't be handled";
   unregister_thread_state(*main);

@@ -413,7 +413,9 @@ handlers_ran run_handlers(thread& me, ucontext_t& interrupted) {
     std::memcpy(&interrupted.uc_sigmask, &before, sizeof before);
     handler_call c{number, &info, &interrupted, a.function};
     context::this_block().inside = 0;
+    ++me.handlers;
     call_on_its_stack(me, c, a.flags);
+    --me.handlers;
     context::this_block().inside = 1;
     signal_set after = 0;  // the handler may have changed what it goes back to
     std::memcpy(&after, &interrupted.uc_sigmask, sizeof after);

@@ -38,6 +38,7 @@ struct thread : fiber {
   signal_set pending = 0;
   pending_signal* pending_first = nullptr;
   bool restartable = false;                // the call that was interrupted goes on if the handlers' SA_RESTART says so
+  unsigned handlers = 0;                   // that it is in; too many once one was left by longjmp(3)
   stack_t alternate{};                     // sigaltstack(2); ss_flags SS_DISABLE: none
 
   // A stack that libc has just mapped without access and is about to open but for its guard: lib/call/memory.cpp.
