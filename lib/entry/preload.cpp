@@ -38,6 +38,8 @@ __attribute__((weak)) extern const unsigned __rseq_size;
 namespace bide::entry {
 namespace {
 
+constexpr int pr_set_syscall_user_dispatch = 59;  // prctl(2), Linux 5.11
+
 alignas(core::runtime) char runtime_room[sizeof(core::runtime)];
 alignas(core::carrier) char carrier_room[sizeof(core::carrier)];
 
@@ -67,12 +69,13 @@ const char* obstacle() noexcept {
   unsigned long shadow_stack = 0;
   if (sys::raw(SYS_arch_prctl, shadow_stack_status, &shadow_stack) == 0 && (shadow_stack & 1))
     return "the program runs with a shadow stack (CET)";
-  if (sys::raw(SYS_prctl, 59, 0, 0, 0, 0) != 0) {
-    return sys::raw(SYS_prctl, 59, 0, 0, 0, 0) == -EBUSY ? "another preloaded bide has armed it already"
-                                                          : "this kernel has no Syscall User Dispatch (Linux 5.11)";
-  }
-  return nullptr;
+  return sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, 0, 0, 0, 0) == 0
+             ? nullptr
+             : "this kernel has no Syscall User Dispatch (Linux 5.11)";
 }
+
+// Two libbide-preload.so in LD_PRELOAD: the one that was first has the threads, and all that this one calls as well.
+bool another_serves() noexcept { return sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, 0, 0, 0, 0) == -EBUSY; }
 
 void say(const char* why) noexcept {
   base::text t;
@@ -133,6 +136,11 @@ const char* open() noexcept {
 }
 
 [[gnu::constructor(102)]] void start() {
+  if (another_serves()) {
+    base::text t;
+    (t << "bide: another libbide-preload.so serves this program already; take one out of LD_PRELOAD\n").to_stderr();
+    return;
+  }
   if (const char* why = open()) say(why);
 }
 
