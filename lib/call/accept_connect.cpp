@@ -73,7 +73,18 @@ long finish_connecting(fd_call& c, long address, long size) noexcept {
 
 long accept_and_note(long fd, long address, long size, long flags) noexcept {
   const long fresh = accept_one(fd, address, size, flags);
-  if (fresh >= 0) made(static_cast<int>(fresh));
+  if (fresh < 0) return fresh;
+  // It inherits the listener's timeouts, of which there are none mostly, and not its O_NONBLOCK: accept(2).
+  const io::fd_facts* l = io::facts_if_any(static_cast<int>(fd));
+  const bool known = l && l->is_sole() && l->asked.load(std::memory_order_relaxed) &&
+                     l->kind.load(std::memory_order_relaxed) == io::fd_kind::stream_socket &&
+                     l->receive_timeout.load(std::memory_order_relaxed) == base::never &&
+                     l->send_timeout.load(std::memory_order_relaxed) == base::never;
+  if (known) {
+    made_socket(static_cast<int>(fresh), io::fd_kind::stream_socket, flags & SOCK_NONBLOCK);
+  } else {
+    made(static_cast<int>(fresh));
+  }
   return fresh;
 }
 

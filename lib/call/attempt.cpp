@@ -165,6 +165,7 @@ long fd_call::wait(moved so_far) noexcept {
   // Woken for nothing more than once: by another who was quicker, or is the event a lie?
   const bool lie = waits_ > 1 && poll_now(fd_, want_ == readiness::readable ? POLLIN : POLLOUT);
   lies_ = lie ? lies_ + 1 : 0;
+  if (waits_ > 2 && !lie) reactor().ignore_urgent(fd_);
   const std::int64_t now = looked_again_ ? 0 : base::after(base::now(), trust);
   const bool trusting = !looked_again_ && now < until;
   const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? now : until);

@@ -139,6 +139,11 @@ short poll_now(int fd, short events) noexcept;
 // Copies from the caller's memory as the kernel does: returns 0 or -EFAULT.
 long copy_in(void* to, const void* from, std::size_t size) noexcept;
 long copy_out(void* to, const void* from, std::size_t size) noexcept;
+#ifdef BIDE_PRELOAD
+inline constexpr bool copies_are_cheap = true;
+#else
+inline constexpr bool copies_are_cheap = false;
+#endif
 
 // Parks until the descriptor may be ready, whatever O_NONBLOCK and timeouts are set. Returns 0 for another attempt, which
 // comes after `trust` at the latest, or -ETIME, -EINTR, -ECANCELED, -EBADF, -ENOMEM. `under_timeout`: as signal_seen().

@@ -50,6 +50,7 @@ long fork_now(long flags, long parent_tid, long child_tid) noexcept {
 [[noreturn]] void tail_call(core::thread& me) noexcept {
   const core::signal_set mask = me.mask.load(std::memory_order_relaxed);
   greg_t* const registers = me.registers;
+  io::all_fds_shared();
   core::this_worker()->signalled.store(1, std::memory_order_relaxed);  // what came meanwhile is looked for
   core::lend_for_tail(mask);
   bide_gate_tail(registers);

@@ -52,6 +52,11 @@ long made_pair(long answer, long at) noexcept {
   return 0;
 }
 
+io::fd_kind kind_of(long socket_type) noexcept {
+  constexpr long flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+  return (socket_type & ~flags) == SOCK_STREAM ? io::fd_kind::stream_socket : io::fd_kind::message_socket;
+}
+
 long dup_to(long nr, long from, long to, long flags) noexcept {
   if (from == to || sys::raw(SYS_fcntl, from, F_GETFD) < 0) return attempt(nr, from, to, flags);
   if (io::is_own_fd(static_cast<int>(to))) return -EBUSY;  // dup(2): as in a race with another open
@@ -68,15 +73,29 @@ long dup_to(long nr, long from, long to, long flags) noexcept {
 void leaving(int fd) noexcept {
   io::fd_facts* f = io::facts_if_any(fd);
   if (!f) return;
+  const bool sole = f->is_sole();
   io::fd_forget(*f);
   if (!f->watched_by.load(std::memory_order_acquire)) return;
-  at_watchers(f->watched_by.exchange(0, std::memory_order_acq_rel), fd,
-              [](core::worker_core& there, int which) { there.reactor->forget(which); });
+  using held = io::reactor::held;
+  const auto forget = [](core::worker_core& there, int which) { there.reactor->forget(which); };
+  const auto forget_sole = [](core::worker_core& there, int which) { there.reactor->forget(which, held::here_alone); };
+  at_watchers(f->watched_by.exchange(0, std::memory_order_acq_rel), fd, sole ? +forget_sole : +forget);
 }
 
 void made(int fd) noexcept {
   gone(fd);
   io::fd_made(fd);
+}
+
+void made_socket(int fd, io::fd_kind kind, bool nonblocking) noexcept {
+  made(fd);
+  io::fd_facts* f = io::facts(fd);
+  if (!f) return;
+  f->kind.store(kind, std::memory_order_relaxed);
+  f->nonblocking.store(nonblocking, std::memory_order_relaxed);
+  f->receive_timeout.store(base::never, std::memory_order_relaxed);
+  f->send_timeout.store(base::never, std::memory_order_relaxed);
+  f->asked.store(true, std::memory_order_relaxed);
 }
 
 long close_call(long fd, long, long, long, long, long) {
@@ -182,12 +201,16 @@ long shutdown_call(long fd, long how, long, long, long, long) {
 
 long socket_call(long family, long type, long protocol, long, long, long) {
   const long fd = attempt(SYS_socket, family, type, protocol);
-  if (fd >= 0) made(static_cast<int>(fd));
+  if (fd >= 0) made_socket(static_cast<int>(fd), kind_of(type), type & SOCK_NONBLOCK);
   return fd;
 }
 
 long socketpair_call(long family, long type, long protocol, long fds, long, long) {
-  return made_pair(attempt(SYS_socketpair, family, type, protocol, fds), fds);
+  const long answer = attempt(SYS_socketpair, family, type, protocol, fds);
+  if (answer != 0) return answer;
+  const int* both = reinterpret_cast<const int*>(fds);
+  for (int i = 0; i < 2; ++i) made_socket(both[i], kind_of(type), type & SOCK_NONBLOCK);
+  return 0;
 }
 long pipe_call(long fds, long, long, long, long, long) { return made_pair(attempt(SYS_pipe, fds), fds); }
 long pipe2_call(long fds, long flags, long, long, long, long) { return made_pair(attempt(SYS_pipe2, fds, flags), fds); }

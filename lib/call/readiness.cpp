@@ -20,7 +20,16 @@
 namespace bide::call {
 namespace {
 
-constexpr short plain_events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+constexpr short read_events = POLLIN | POLLRDNORM, write_events = POLLOUT | POLLWRNORM;
+
+// Does the worker's loop know the moment when poll(2) would say one of these?
+bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
+  constexpr short plain = read_events | write_events;
+  if (!(events & ~plain)) return events & plain;
+  // A peer's half-close makes a descriptor readable as well; priority data is watched for along with reading.
+  if (!(events & read_events) || (events & ~(plain | POLLRDHUP | POLLPRI))) return false;
+  return !(events & POLLPRI) || reactor.sees_urgent();
+}
 
 // A signal mask for the time of a wait, as ppoll(2) sets it. It is the worker's while the fiber is parked.
 class mask_for_wait {
@@ -96,7 +105,7 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
   std::size_t places_needed = 0;
   for (std::size_t i = 0; i < count; ++i) {
     if (fds[i].fd < 0) continue;
-    if ((fds[i].events & ~plain_events) || !(fds[i].events & plain_events)) return wait_by_epoll(fds, count, name, until);
+    if (!seen_by_loop(fds[i].events, reactor)) return wait_by_epoll(fds, count, name, until);
     ++places_needed;
   }
   // The usual few stand on the fiber's stack.
@@ -109,13 +118,15 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
   core::waiter w(core::waiter::reach::home);
   std::size_t used = 0;
   long error = 0;
-  const auto enlist = [&](int fd, readiness which) {
-    error = reactor.enlist(fd, which, *::new (&places[used++]) io::fd_wait(w));
+  const auto enlist = [&](int fd, readiness which, bool urgent) {
+    auto& place = *::new (&places[used++]) io::fd_wait(w);
+    place.urgent = urgent;
+    error = reactor.enlist(fd, which, place);
   };
   for (std::size_t i = 0; i < count && !error; ++i) {
     if (fds[i].fd < 0) continue;
-    if (fds[i].events & (POLLIN | POLLRDNORM)) enlist(fds[i].fd, readiness::readable);
-    if (!error && (fds[i].events & (POLLOUT | POLLWRNORM))) enlist(fds[i].fd, readiness::writable);
+    if (fds[i].events & read_events) enlist(fds[i].fd, readiness::readable, fds[i].events & POLLPRI);
+    if (!error && (fds[i].events & write_events)) enlist(fds[i].fd, readiness::writable, false);
   }
   wait_result how = wait_result::ready;
   if (!error) {
@@ -146,10 +157,26 @@ long wait_patiently(const pollfd* fds, std::size_t count, const char* name, std:
   return 0;
 }
 
+// Would a look be in vain, most likely? Each was read empty, and all that is asked for is more of it.
+bool all_drained(const pollfd* fds, std::size_t count) noexcept {
+  for (std::size_t i = 0; i < count; ++i) {
+    const io::fd_facts* f = io::facts_if_any(fds[i].fd);
+    if (!f || (fds[i].events & write_events) || !(fds[i].events & read_events) || !f->is_sole() ||
+        !f->drained.load(std::memory_order_relaxed))
+      return false;
+  }
+  return count != 0;
+}
+
 long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name,
                 bool interrupted) noexcept {
+  constexpr std::size_t few = 8;
+  pollfd here[few];
+  bool wait_first = copies_are_cheap && until != 0 && count <= few && copy_in(here, fds, count * sizeof *fds) == 0 &&
+                    all_drained(here, count);
   for (bool trusting = true;;) {
-    const long ready = attempt(SYS_poll, fds, count, 0);
+    const long ready = wait_first ? 0 : attempt(SYS_poll, fds, count, 0);
+    wait_first = false;
     if (ready != 0) return ready;
     if (until == 0) return 0;
     if (interrupted) return -EINTR;

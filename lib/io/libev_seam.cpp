@@ -63,6 +63,7 @@ int bide_ev_epoll_create1(int flags) {
 int bide_ev_epoll_create(int) { return bide_ev_epoll_create1(0); }
 
 int bide_ev_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
+  if (event && (event->events & EPOLLIN) && seam::wants_urgent(fd)) event->events |= EPOLLPRI;
   const long result = bide::sys::raw(SYS_epoll_ctl, epoll, operation, fd, event);
   switch (result) {
     case 0: case -ENOENT: case -EEXIST: case -EPERM: return static_cast<int>(answer(result));
@@ -73,13 +74,20 @@ int bide_ev_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
   }
 }
 
+static int told(long result, epoll_event* events) noexcept {
+  for (long i = 0; i < result; ++i) {
+    if (events[i].events & EPOLLPRI) events[i].events |= EPOLLIN;
+  }
+  return static_cast<int>(answer(result));
+}
+
 int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms) {
   if (timeout_ms && !waits_for_ever()) {
     const timespec left = time_left();
     if (bide::sys::features().epoll_pwait2) {
       const long result = bide::sys::raw(SYS_epoll_pwait2, epoll, events, room, &left, nullptr, 0);
       // EPERM: a sandbox older than the call.
-      if (result != -ENOSYS && result != -EPERM) return static_cast<int>(answer(result));
+      if (result != -ENOSYS && result != -EPERM) return told(result, events);
       bide::sys::features().epoll_pwait2 = false;
     }
     // Up, never down: a deadline is not early.
@@ -87,7 +95,7 @@ int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms)
   } else if (timeout_ms) {
     timeout_ms = -1;
   }
-  return static_cast<int>(answer(bide::sys::raw(SYS_epoll_pwait, epoll, events, room, timeout_ms, nullptr, 0)));
+  return told(bide::sys::raw(SYS_epoll_pwait, epoll, events, room, timeout_ms, nullptr, 0), events);
 }
 
 int bide_ev_poll(pollfd* fds, nfds_t count, int timeout_ms) {

@@ -12,6 +12,7 @@ struct seam {
   static loop*& current() noexcept;
   static std::int64_t until() noexcept;
   static void polls_with(int fd) noexcept;
+  static bool wants_urgent(int fd) noexcept;
   static void refused(int fd, int error) noexcept;
 };
 

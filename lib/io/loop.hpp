@@ -28,6 +28,8 @@ class loop {
     virtual void on_ready(watcher&) noexcept = 0;
     // The kernel refused to watch this descriptor: -EBADF, -ENOSPC, -ENOMEM.
     virtual void on_refused(int fd, int error) noexcept = 0;
+    // Is who watches it to read to be told of priority data, too? libev has no word for that.
+    virtual bool wants_urgent(int fd) noexcept = 0;
 
    protected:
     ~listener() = default;
@@ -46,6 +48,7 @@ class loop {
   // another number or process holds the description: its events would go on for ever.
   void unwatch(int fd) noexcept;
   bool started(const watcher&) const noexcept;
+  bool sees_urgent() const noexcept { return epoll_ >= 0; }
 
   // Looks for events without waiting.
   void poll() noexcept;

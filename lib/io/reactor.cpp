@@ -81,19 +81,26 @@ fd_slot* reactor::slot(int fd) noexcept {
   }
   for (const readiness r : {readiness::readable, readiness::writable}) {
     watcher& w = s.watchers[index_of(r)];
-    if (s.stale && loop_.started(w)) loop_.stop(w);
+    const bool started = s.stale && loop_.started(w);
+    if (started) loop_.stop(w);
     w.owner = &s;
     // Only a newly initialised watcher makes libev tell the kernel again: a stop and a start between two iterations
     // come to nothing, though the number may have got another owner in between.
     loop_.initialise(w, fd, r);
+    if (started && !s.waiting[index_of(r)].empty()) loop_.start(w);
   }
   s.stale = false;
   return &s;
 }
 
 long reactor::enlist(int fd, readiness which, fd_wait& place) noexcept {
+  if (place.urgent) {
+    fd_slot* known = slot_if_any(fd);
+    if (known && !known->urgent) known->stale = true;
+  }
   fd_slot* s = slot(fd);
   if (!s) return -ENOMEM;
+  s->urgent |= place.urgent;
   if (fd_facts* f = facts(fd)) {
     const std::uint64_t bit = std::uint64_t{1} << worker_->index;
     if (!(f->watched_by.load(std::memory_order_relaxed) & bit)) f->watched_by.fetch_or(bit, std::memory_order_relaxed);
@@ -151,10 +158,10 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
   return how == wait_result::ready ? -EINTR : outcome(place, how);  // ready, and not by its end: a signal handler ran
 }
 
-void reactor::forget(int fd) noexcept {
+void reactor::forget(int fd, held where) noexcept {
   fd_slot* s = slot_if_any(fd);
   if (!s) return;
-  loop_.unwatch(fd);
+  if (where == held::elsewhere) loop_.unwatch(fd);
   for (int i = 0; i < 2; ++i) {
     if (loop_.started(s->watchers[i])) loop_.stop(s->watchers[i]);
     while (!s->waiting[i].empty()) {
@@ -166,6 +173,19 @@ void reactor::forget(int fd) noexcept {
     }
   }
   s->stale = true;
+  s->urgent = false;
+}
+
+void reactor::ignore_urgent(int fd) noexcept {
+  fd_slot* s = slot_if_any(fd);
+  if (!s || !s->urgent) return;
+  s->urgent = false;
+  s->stale = true;
+}
+
+bool reactor::wants_urgent(int fd) noexcept {
+  const fd_slot* s = slot_if_any(fd);
+  return s && s->urgent;
 }
 
 void reactor::renew(int fd) noexcept {

@@ -27,6 +27,7 @@ struct fd_wait : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   core::waiter& who;
   std::uint32_t* served = nullptr;  // where it is counted between its wake and its turn
   ring_op* request = nullptr;  // waits for this rather than for readiness
+  bool urgent = false;         // priority data as well: POLLPRI
   int error = 0;               // why it ended, if not as its waiter says: -ENOMEM, -ENOSPC
 };
 
@@ -38,6 +39,7 @@ struct fd_slot {
   std::uint32_t served[2];  // by readiness: woken, and not yet had their turn
   bool used = false;
   bool stale = false;  // what libev believes the kernel to watch is not so, or is another descriptor
+  bool urgent = false;  // who watches it to read is told of priority data as well
 };
 
 class reactor final : loop::listener {
@@ -59,15 +61,22 @@ class reactor final : loop::listener {
   // -ETIME, -ECANCELED, -EBADF as wait(), or -ENOSYS where the kernel takes no requests.
   long request(int fd, readiness which, ring_op& op, const char* call, std::int64_t until) noexcept;
 
-  // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`.
-  void forget(int fd) noexcept;
+  // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`. The kernel forgets
+  // it by itself if no other number or process holds its description.
+  enum class held : bool { here_alone, elsewhere };
+  void forget(int fd, held = held::elsewhere) noexcept;
 
   // The next to wait for the descriptor has the kernel told to watch it, whatever it was told before.
   void renew(int fd) noexcept;
 
+  // Priority data that nobody takes is not to wake those who read the descriptor.
+  void ignore_urgent(int fd) noexcept;
+
   // Those who wait for readiness of the descriptor look again.
   void nudge(int fd) noexcept;
 
+  // Can it tell of priority data? Only by epoll.
+  bool sees_urgent() const noexcept { return loop_.sees_urgent(); }
   bool anyone_waits() const noexcept { return waiting_ != 0; }
   std::uint32_t waiting() const noexcept { return waiting_; }
   int bell() const noexcept { return bell_; }
@@ -85,6 +94,7 @@ class reactor final : loop::listener {
 
   void on_ready(watcher&) noexcept override;
   void on_refused(int fd, int error) noexcept override;
+  bool wants_urgent(int fd) noexcept override;
   fd_slot* slot(int fd) noexcept;
   fd_slot* slot_if_any(int fd) noexcept;
   int open_ring() noexcept;
