@@ -86,6 +86,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
   core::worker_core* w = core::this_worker();
   if (w && !block.inside && w->current != &w->loop) {
     block.inside = 1;
+    core::open_to_signals(*w);
     core::thread& me = *core::this_thread();
     if (is_fault(*info)) {
       handle_fault(me, number, info, u);

@@ -24,6 +24,8 @@ inline constexpr unsigned most_workers = 64;  // in the process: a bit each in f
 
 // A quarter of a millisecond at 4 GHz, one at 1 GHz.
 inline constexpr std::uint64_t shortest_slice = 1'000'000;
+// What a fiber that waits for nothing has in any case.
+inline constexpr std::uint64_t own_slice = shortest_slice / 4;
 
 struct worker_core {
   // The switch.

@@ -37,10 +37,6 @@ std::uintptr_t bare_thread_pointer() noexcept {
   return at;
 }
 
-// What a kernel thread that gets none of the process's signals blocks: all but faults, traps and our own.
-constexpr signal_set deaf = ~(unblockable | signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
-                              signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(tick_signal));
-
 void block_signals(signal_set mask) noexcept {
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sizeof mask);
 }
@@ -311,11 +307,7 @@ void back_from_tail() noexcept {
   void* expected = &mine;
   if (live_threads() == 1 || w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
     here.worker = &w;
-    if (w.index == 0) {
-      claim_process_mask();
-    } else {
-      block_signals(deaf);
-    }
+    open_to_signals(w);
     here.inside = 0;
   } else {
     // Only one thread waits on this kernel thread: the one that called.
@@ -338,6 +330,11 @@ void carriers_after_fork(worker_core& mine) noexcept {
 }
 
 unsigned carriers() noexcept { return count.load(std::memory_order_relaxed); }
+
+void open_to_signals(const worker_core& w) noexcept {
+  if (w.index == 0) return claim_process_mask();
+  block_signals(deaf);
+}
 
 signal_set mask_of_carrier(const worker_core* w) noexcept { return w && w->index == 0 ? process_mask() : deaf; }
 

@@ -65,6 +65,8 @@ long start_kernel_thread(void (*run)(void*), void* argument, char* stack, unsign
 
 unsigned carriers() noexcept;
 
+// On the kernel thread that carries `w`: takes the signals again that are its to take.
+void open_to_signals(const worker_core& w) noexcept;
 // What the kernel thread that carries `w` blocks.
 signal_set mask_of_carrier(const worker_core* w) noexcept;
 

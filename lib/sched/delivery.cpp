@@ -47,6 +47,9 @@ bool handled(const signal_action& a) noexcept {
   return a.function != reinterpret_cast<void*>(SIG_DFL) && a.function != reinterpret_cast<void*>(SIG_IGN);
 }
 
+// A signal that comes while our handler begins waits, or frames would pile up on a small stack in a busy moment.
+constexpr signal_set while_noted = deaf | signal_bit(tick_signal);
+
 // What the kernel is told. A fault is handled where it happens, so it keeps the program's wish for its alternate stack.
 signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   signal_action k = wanted;
@@ -59,7 +62,7 @@ signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
   k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;
   if (signal_bit(number) & synchronous) k.flags |= wanted.flags & SA_ONSTACK;
-  k.mask = 0;
+  k.mask = while_noted;
   return k;
 }
 
@@ -81,6 +84,7 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
   tick.function = reinterpret_cast<void*>(handler);
   tick.flags = SA_SIGINFO | SA_NODEFER | sa_restorer;
   tick.restorer = reinterpret_cast<void*>(bide_gate_restorer);
+  tick.mask = while_noted;
   sys::raw(SYS_rt_sigaction, tick_signal, &tick, nullptr, sizeof(signal_set));
 }
 

@@ -29,6 +29,9 @@ inline constexpr signal_set unblockable =
 // The kernel signal by which a kernel thread that computes or waits is interrupted: libc's own SIGSETXID, which only a
 // tgkill of libc's would send, and that never reaches the kernel.
 inline constexpr int tick_signal = 33;
+// What a kernel thread that gets none of the process's signals blocks: all but faults, traps and our own.
+inline constexpr signal_set deaf = ~(unblockable | signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
+                                     signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(tick_signal));
 
 // Takes over what the process has: actions, and `main`'s mask. At the start.
 void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcept;
