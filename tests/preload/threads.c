@@ -167,6 +167,25 @@ CASE(overflow_ends_by_a_fault) {
   join(start(overflow, NULL));
 }
 
+static atomic_int released;
+static void *wait_for_release(void *value) {
+  while (!released) nap(200);
+  return value;
+}
+
+CASE(ten_thousand_alive) {
+  pthread_attr_t how;
+  pthread_attr_init(&how);
+  pthread_attr_setstacksize(&how, 16384);
+  pthread_attr_setguardsize(&how, 0);
+  static pthread_t threads[10000];
+  long made = 0, sum = 0;
+  for (long i = 0; i < 10000; ++i) made += !pthread_create(&threads[i], &how, wait_for_release, (void *)i);
+  released = 1;
+  for (long i = 0; i < made; ++i) sum += (long)join(threads[i]);
+  say("%ld %ld", made, sum);
+}
+
 static void *say_name(void *unused) {
   char name[32];
   pthread_setname_np(pthread_self(), "worker-bee");
