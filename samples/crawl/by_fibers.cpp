@@ -1,8 +1,10 @@
-// A fiber for each video, and in it one for each page: so many pages at the same time as there are permits.
+// A fiber for each video, and in it one for each page: so many pages at the same time as there are permits. A video is
+// begun when there is one for its first page.
 #include "job.hpp"
 
 #include <bide/bide.hpp>
 
+#include <algorithm>
 #include <memory>
 
 namespace {
@@ -27,17 +29,14 @@ void crawl_page(job& all, const page_ref& which) {
   }
 }
 
+// The caller has taken a permit for the first of the pages.
 void crawl_video(job& all, std::span<const page_ref> pages, bide::semaphore& permits) {
   bide::wait_group left;
   for (const page_ref& which : pages) {
-    permits.acquire();
-    if (all.stopped()) {
-      permits.release();
-      break;
-    }
+    if (&which != &pages.front()) permits.acquire();
     left.add();
     bide::spawn([&] {
-      crawl_page(all, which);
+      if (!all.stopped()) crawl_page(all, which);
       permits.release();
       left.done();
     });
@@ -48,11 +47,12 @@ void crawl_video(job& all, std::span<const page_ref> pages, bide::semaphore& per
 }  // namespace
 
 void crawl_by_fibers(job& all, unsigned concurrency, unsigned workers) {
-  const auto crawl = [&] {
-    bide::semaphore permits(concurrency);
-    bide::wait_group left;
+  bide::semaphore permits(concurrency);
+  bide::wait_group left;
+  const auto crawl_videos = [&] {
     for (auto from = all.pages.begin(); from != all.pages.end();) {
       const auto to = std::find_if(from, all.pages.end(), [&](const page_ref& p) { return p.video != from->video; });
+      permits.acquire();
       left.add();
       bide::spawn([&, from, to] {
         crawl_video(all, {from, to}, permits);
@@ -60,6 +60,11 @@ void crawl_by_fibers(job& all, unsigned concurrency, unsigned workers) {
       });
       from = to;
     }
+    left.done();
+  };
+  const auto crawl = [&] {
+    left.add();
+    bide::spawn(crawl_videos);
     all.watch(left);
   };
   bide::run(crawl, {.workers = workers});

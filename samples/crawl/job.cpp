@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto between_saves = 50ms;
+constexpr auto between_saves = 200ms;
 constexpr unsigned too_many_in_a_row = 20;
 
 }  // namespace

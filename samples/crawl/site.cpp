@@ -4,8 +4,8 @@
 //   curl http://127.0.0.1:8080/videos                      [{"video":1,"comments":57}, ...]
 //   curl 'http://127.0.0.1:8080/videos/1/comments?page=3'  {"video":1,"page":3,"comments":[{"id":41, ...}, ...]}
 //
-// Each connection is a fiber that reads a request, sleeps as long as the page's latency is, and writes the answer: all
-// with libc's own names. Everything is a function of the seed; what is meant to go wrong is asked for with --trouble.
+// Each connection is a fiber that reads a request, sleeps as long as the page's latency is, and writes the answer, with
+// libc's own names. Everything is a function of the seed; what is meant to go wrong is asked for with --trouble.
 #include "corpus.hpp"
 
 #include <fmt/format.h>
@@ -80,6 +80,13 @@ std::string list_body(const corpus& all) {
   return text + "]";
 }
 
+double cpu_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](timeval t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
 class site {
  public:
   explicit site(const settings& how) : how_(how), all_(how.seed, how.comments), list_(answer("200 OK", list_body(all_))) {
@@ -89,6 +96,7 @@ class site {
       for (unsigned page = 1; page <= corpus::pages_of(all_.videos()[number - 1]); ++page)
         pages_.push_back(answer("200 OK", page_body(all_, number, page)));
     }
+    cpu_at_start_ = cpu_seconds();
   }
 
   void accept_all(int listener);
@@ -98,9 +106,9 @@ class site {
  private:
   void serve(int peer);
   bool answer_one(int peer, std::string_view request);
-  bool answer_page(int peer, std::size_t index);
+  bool answer_page(int peer, std::size_t index, std::uint64_t request);
   const std::string* page_at(std::string_view target, std::size_t& index) const;
-  std::string trouble_of_this_request();
+  std::string trouble_of(std::uint64_t request) const;
   bool over_the_limit();
 
   const settings how_;
@@ -109,7 +117,7 @@ class site {
   std::vector<std::string> pages_;
   std::vector<std::size_t> first_page_;
   std::uint64_t requests_ = 0, limited_ = 0, troubled_ = 0, connections_ = 0, now_ = 0, most_ = 0;
-  double budget_ = 0;
+  double budget_ = 0, cpu_at_start_ = 0;
   clock_type::time_point budget_at_ = clock_type::now();
 };
 
@@ -166,22 +174,22 @@ bool site::answer_one(int peer, std::string_view request) {
   if (target == "/videos") return send_all(peer, list_);
   std::size_t index = 0;
   if (!page_at(target, index)) return send_all(peer, answer("404 Not Found", R"({"error":"no such page"})"));
-  ++requests_;
+  const std::uint64_t mine = ++requests_;
   if (over_the_limit()) {
     ++limited_;
     return send_all(peer, answer("429 Too Many Requests", R"({"error":"slower"})", "Retry-After: 1\r\n"));
   }
   most_ = std::max(most_, ++now_);
-  const bool stays = answer_page(peer, index);
+  const bool stays = answer_page(peer, index, mine);
   --now_;
   return stays;
 }
 
-bool site::answer_page(int peer, std::size_t index) {
+bool site::answer_page(int peer, std::size_t index, std::uint64_t request) {
   // Between half and one and a half times the latency, always the same for the same page.
-  usleep(static_cast<useconds_t>(how_.latency_ms * 1000 * (0.5 + drawn(how_.seed, index))));
+  bide::sleep_for(std::chrono::duration<double, std::milli>(how_.latency_ms * (0.5 + drawn(how_.seed, index))));
   const std::string_view page = pages_[index], body = page.substr(page.find("\r\n\r\n") + 4);
-  const std::string kind = trouble_of_this_request();
+  const std::string kind = trouble_of(request);
   if (kind.empty()) return send_all(peer, page);
   ++troubled_;
   if (kind == "error") return send_all(peer, answer("503 Service Unavailable", R"({"error":"try again"})"));
@@ -210,8 +218,8 @@ const std::string* site::page_at(std::string_view target, std::size_t& index) co
   return &pages_[index];
 }
 
-std::string site::trouble_of_this_request() {
-  double lot = how_.trouble.empty() ? 1 : drawn(how_.seed ^ 0x7157, requests_);
+std::string site::trouble_of(std::uint64_t request) const {
+  double lot = how_.trouble.empty() ? 1 : drawn(how_.seed ^ 0x7157, request);
   for (const auto& [kind, share] : how_.trouble)
     if ((lot -= share) < 0) return kind;
   return {};
@@ -230,12 +238,9 @@ bool site::over_the_limit() {
 }
 
 std::string site::statistics() const {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](timeval t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
   return fmt::format(
       R"({{"requests":{},"limited":{},"troubled":{},"connections":{},"most_at_once":{},"cpu_seconds":{:.3f}}})", requests_,
-      limited_, troubled_, connections_, most_, seconds(used.ru_utime) + seconds(used.ru_stime));
+      limited_, troubled_, connections_, most_, cpu_seconds() - cpu_at_start_);
 }
 
 int listen_on(unsigned short& port) {
