@@ -16,10 +16,15 @@ class Failed(Exception):
     """A program of the benchmark ended badly; the text says which and how."""
 
 
-def run(argv, cpus=CLIENT_CPU, timeout=120):
+def preloading(directory):
+    """The environment of a program whose threads are to be fibers."""
+    return os.environ | {"LD_PRELOAD": str(directory.parents[1] / "lib" / "libbide-preload.so")}
+
+
+def run(argv, cpus=CLIENT_CPU, timeout=120, environment=None):
     """Runs a program to its end on the given CPUs. Returns its output."""
     try:
-        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=timeout,
+        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=timeout, env=environment,
                               preexec_fn=lambda: os.sched_setaffinity(0, cpus))
     except subprocess.TimeoutExpired as e:
         raise Failed(f"{Path(argv[0]).name}: no end within {timeout} s") from e
@@ -79,9 +84,11 @@ class Probe:
     rows: frozenset
     program: str
     name: str
+    preloaded: bool = False
 
     def measure(self, directory):
-        return read_samples(run([directory / self.program, self.name]))
+        environment = preloading(directory) if self.preloaded else None
+        return read_samples(run([directory / self.program, self.name], environment=environment))
 
 
 @dataclass(frozen=True)
@@ -137,12 +144,14 @@ class Echo:
     seconds: float
     warm_up: float
     rows: frozenset = frozenset({11})
+    preloaded: bool = False
 
     name = property(lambda self: f"{self.connections} connections")
 
     def measure(self, directory):
         program = directory / f"bench_echo_{self.server}"
-        with subprocess.Popen([program], stdout=subprocess.PIPE, text=True,
+        environment = preloading(directory) if self.preloaded else None
+        with subprocess.Popen([program], stdout=subprocess.PIPE, text=True, env=environment,
                               preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CPU)) as process:
             try:
                 port = process.stdout.readline().split()
@@ -153,6 +162,6 @@ class Echo:
                                          "--server", process.pid]))
             finally:
                 process.send_signal(signal.SIGKILL)
-        key = f"{self.server}:echo-{self.connections}"
+        key = f"{'preloaded' if self.preloaded else self.server}:echo-{self.connections}"
         samples = {key: seen.pop("server_ns_per_request")}
         return samples | {f"{key}-{name}": value for name, value in seen.items()}

@@ -28,6 +28,14 @@ def echoes(connections, seconds, warm_up, *servers):
     return tuple(Echo(server, connections, seconds, warm_up) for server in servers)
 
 
+def natively_and_preloaded(name):
+    return tuple(Probe(frozenset({17}), "bench_preloaded", name, preloaded) for preloaded in (False, True))
+
+
+def thread_echoes(connections, seconds, warm_up):
+    return tuple(Echo("threads", connections, seconds, warm_up, frozenset({18}), preloaded) for preloaded in (False, True))
+
+
 SUITES = [
     Suite("switching", 11, 3, (
         *probes({1, 2, 3}, "bench_floor", "jump"),
@@ -78,4 +86,14 @@ SUITES = [
         *probes({14}, "bench_floor", "timeout"),
         *probes({14}, "bench_boost", "timeout"),
     )),
+    Suite("a preloaded program's threads", 7, 2, (
+        *natively_and_preloaded("calls"),
+        *natively_and_preloaded("create-join"),
+        *natively_and_preloaded("condition"),
+        *natively_and_preloaded("semaphore"),
+        *natively_and_preloaded("yield"),
+    )),
+    Suite("a preloaded echo, 100 connections", 7, 2, thread_echoes(100, 1.0, 0.3)),
+    Suite("a preloaded echo, 1,000 connections", 7, 1, thread_echoes(1000, 1.0, 0.5)),
+    Suite("a preloaded echo, 10,000 connections", 3, 1, thread_echoes(10000, 2.0, 2.0), heavy=True),
 ]

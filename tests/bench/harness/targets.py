@@ -101,6 +101,18 @@ FIGURES = [
     Figure(14, "  as the earliest of them", "bide:timeout-earliest", unit="ns"),
     Figure(14, "  a bare ev_timer's start and stop", "libev:timeout", unit="ns"),
     Figure(14, "  Boost.Fiber's", "boost:timeout", unit="ns"),
+    # A program of threads, preloaded, of the same run natively.
+    Figure(17, "a kernel call that traps / native", "preloaded:call-bare", "native:call-bare"),
+    Figure(17, "  by a patched site of libc", "preloaded:call-libc", "native:call-libc"),
+    Figure(17, "  by one, answered without the kernel", "preloaded:call-gettid", "native:call-gettid"),
+    Figure(17, "  write and read by their names", "preloaded:call-name", "native:call-name"),
+    Figure(17, "pthread create + join / native", "preloaded:create-join", "native:create-join"),
+    Figure(17, "hand-off by a condition / native", "preloaded:hand-off-condition", "native:hand-off-condition"),
+    Figure(17, "  by semaphores", "preloaded:hand-off-semaphore", "native:hand-off-semaphore"),
+    Figure(17, "  by sched_yield", "preloaded:hand-off-yield", "native:hand-off-yield"),
+    Figure(18, "preloaded echo CPU, 100 connections / native", "preloaded:echo-100", "threads:echo-100"),
+    Figure(18, "  1,000 connections", "preloaded:echo-1000", "threads:echo-1000"),
+    Figure(18, "  10,000 connections", "preloaded:echo-10000", "threads:echo-10000"),
 ]
 
 ROWS = sorted({figure.row for figure in FIGURES})
