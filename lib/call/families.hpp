@@ -101,6 +101,8 @@ BIDE_CALL(tgkill_call);
 BIDE_CALL(tkill_call);
 BIDE_CALL(rt_tgsigqueueinfo_call);
 BIDE_CALL(sigaltstack_call);
+BIDE_CALL(timer_create_call);
+BIDE_CALL(timer_delete_call);
 
 // memory.cpp
 BIDE_CALL(mmap_call);

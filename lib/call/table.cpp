@@ -85,6 +85,8 @@ constexpr auto standard = [] {
   t[SYS_tkill] = tkill_call;
   t[SYS_rt_tgsigqueueinfo] = rt_tgsigqueueinfo_call;
   t[SYS_sigaltstack] = sigaltstack_call;
+  t[SYS_timer_create] = timer_create_call;
+  t[SYS_timer_delete] = timer_delete_call;
   t[SYS_mmap] = mmap_call;
   t[SYS_mprotect] = mprotect_call;
 #endif

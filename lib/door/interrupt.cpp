@@ -20,6 +20,9 @@ bool is_fault(const siginfo_t& info) noexcept {
   }
 }
 
+// What one kernel thread of ours sends another, not a thread's timer.
+bool is_tick(const siginfo_t& info) noexcept { return info.si_signo == core::tick_signal && info.si_code == SI_TKILL; }
+
 // A bad pointer that the program gave to a call: the kernel would have said EFAULT.
 bool ends_copy(int number, ucontext_t& u) noexcept {
   greg_t& rip = u.uc_mcontext.gregs[REG_RIP];
@@ -91,7 +94,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
     if (is_fault(*info)) {
       handle_fault(me, number, info, u);
     } else {
-      if (number == core::tick_signal) {
+      if (is_tick(*info)) {
         preempt(*w);
       } else {
         core::note_signal(*info);
@@ -119,11 +122,11 @@ void on_signal(int number, siginfo_t* info, void* context) {
     sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(core::signal_set));
     return;
   }
-  if (number != core::tick_signal) core::note_signal(*info);
+  if (!is_tick(*info)) core::note_signal(*info);
   block.signalled.store(1, std::memory_order_seq_cst);
   if (w) w->signalled.store(1, std::memory_order_seq_cst);
   stop_call_before_it_waits(u);
-  if (number == core::tick_signal) return;
+  if (is_tick(*info)) return;
   if (core::worker* zero = core::worker_at(0)) {
     zero->signalled.store(1, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
     core::ring(*zero);

@@ -41,6 +41,12 @@ void fill_from_registers(ucontext_t& to, const void* from) {
   memcpy(to.uc_mcontext.gregs, from, sizeof to.uc_mcontext.gregs);
 }
 
+// A new thread inherits how its maker rounds; a handler begins with the standard (signal(7)).
+void adopt_float_control(const ucontext_t& u) noexcept {
+  const auto& f = *u.uc_mcontext.fpregs;
+  asm volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(f.mxcsr), "m"(f.cwd));
+}
+
 // SIGSYS of other origin: a seccomp filter's, or sent. The program's handler has it.
 void chain(int number, siginfo_t* info, void* context) {
   const core::signal_action a = core::action_of(SIGSYS);
@@ -75,6 +81,7 @@ void on_trap(int number, siginfo_t* info, void* context) {
   greg_t* const outer = me.registers;
   me.registers = g;
   note_trap(me);
+  if (g[REG_RAX] == SYS_clone3 || g[REG_RAX] == SYS_clone) adopt_float_control(u);
   g[REG_RAX] = call::serve(request_of(g), &u, nullptr, nullptr);
   me.registers = outer;
   call::leave(me, &u, nullptr, nullptr);

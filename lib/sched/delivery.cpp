@@ -11,6 +11,7 @@
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/thread_timers.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -30,6 +31,8 @@ std::atomic<std::uint32_t> mask_lock;
 std::uint32_t open_to[signals + 1];   // guarded by mask_lock: threads that don't block it
 std::atomic<signal_set> blocked_by_all{0};
 std::atomic<signal_set> kernel_mask{0};  // of the kernel thread that carries worker 0; written there
+
+constexpr int first_queued = 32;  // signal(7): real-time signals, libc's own with them
 
 // What the handler noted. A slot is free (0), being written (1) or full (2); the order is kept by number.
 struct note {
@@ -171,7 +174,7 @@ void claim_process_mask() noexcept {
 void note_signal(const siginfo_t& info) noexcept {
   const signal_set bit = signal_bit(info.si_signo);
   // signal(7): a standard signal that is pending is pending once.
-  if (info.si_signo < SIGRTMIN && (noted_set.load(std::memory_order_acquire) & bit)) return;
+  if (info.si_signo < first_queued && (noted_set.load(std::memory_order_acquire) & bit)) return;
   for (note& n : notes) {
     std::uint32_t free = 0;
     if (!n.state.compare_exchange_strong(free, 1, std::memory_order_acquire)) continue;
@@ -222,7 +225,7 @@ namespace {
 // At its home: the signal is pending for it, and ends the wait it is in, as a signal would.
 void accept_signal(thread& t, pending_signal& p) noexcept {
   const signal_set bit = signal_bit(p.info.si_signo);
-  if (p.info.si_signo < SIGRTMIN && (t.pending & bit)) return base::arena_free(&p);
+  if (p.info.si_signo < first_queued && (t.pending & bit)) return base::arena_free(&p);
   pending_signal** end = &t.pending_first;
   while (*end) end = &(*end)->next;
   p.next = nullptr;
@@ -295,18 +298,27 @@ void route_signals(worker_core& here) noexcept {
   while (left) {
     search s{};
     pending_signal* p = nullptr;
+    siginfo_t timer;
+    timer.si_signo = 0;
     {
       const base::spin_guard guard(route_lock);
       note* n = oldest(left);
       if (!n) break;
       s.bit = signal_bit(n->info.si_signo);
-      if (!find_taker(s, me)) {
+      if (n->info.si_signo == tick_signal) {
+        timer = take(*n);
+      } else if (!find_taker(s, me)) {
         left &= ~s.bit;
         continue;
+      } else {
+        p = make_pending(n->info);
+        if (!p) return;
+        take(*n);
       }
-      p = make_pending(n->info);
-      if (!p) return;
-      take(*n);
+    }
+    if (timer.si_signo) {
+      if (read_thread_timer(timer, s.tid)) send_to_thread(s.tid, timer);
+      continue;
     }
     if (s.home != &here) {
       send_home(*s.home, s.tid, *p);
@@ -432,8 +444,14 @@ handlers_ran run_handlers(thread& me, ucontext_t& interrupted) {
 
 void change_signal_stack(worker_core& w, fiber& f) noexcept {
   const auto& t = static_cast<thread&>(f);
-  const stack_t none{nullptr, SS_DISABLE, 0};
-  sys::raw(SYS_sigaltstack, t.signal_stack ? &t.alternate : &none, nullptr);
+  static constexpr stack_t none{nullptr, SS_DISABLE, 0};
+  const stack_t* wanted = t.signal_stack ? &t.alternate : &none;
+  if (sys::raw(SYS_sigaltstack, wanted, nullptr) == -EPERM) {
+    // sigaltstack(2): not from a stack that is one. The worker's own has room below what it left there.
+    const auto top = (reinterpret_cast<std::uintptr_t>(w.loop.ctx) - 256) & ~std::uintptr_t{15};
+    bide_on_stack([](void* p) { sys::raw(SYS_sigaltstack, p, nullptr); }, const_cast<stack_t*>(wanted),
+                  reinterpret_cast<void*>(top));
+  }
   w.signal_stack = t.signal_stack;
 }
 

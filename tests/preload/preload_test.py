@@ -44,6 +44,7 @@ class Preloaded(unittest.TestCase):
     def compare(self, program, case, library, workers):
         if case not in self.natively:
             self.natively[case] = run(program, [case])
+        self.assertIsInstance(self.natively[case][0], int, 'natively')
         self.assertEqual(run(program, [case], library, workers), self.natively[case])
 
 
