@@ -575,7 +575,8 @@ CASE(children_tell) {
     pid_t child = fork();
     if (!child) _exit(i);
     int status;
-    say("%d %d", waitpid(child, &status, 0) == child, WEXITSTATUS(status));
+    int same = waitpid(child, &status, 0) == child;
+    say("%d %d", same, WEXITSTATUS(status));
   }
   nap(5);
   say("%d", handled > 0);
