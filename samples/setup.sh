@@ -40,18 +40,19 @@ install_packages() {
     as_root chmod 755 "$policy"
   fi
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120)
-  { as_root timeout 120 "${apt[@]}" update &&
-    as_root timeout 600 "${apt[@]}" install --no-install-recommends --no-remove "${missing[@]}"; } 2>&1 |
+  { as_root timeout --foreground 120 "${apt[@]}" update &&
+    as_root timeout --foreground 600 "${apt[@]}" install --no-install-recommends --no-remove "${missing[@]}"; } 2>&1 |
     tee "$logs/apt.log" | sed -un -E '/^(Get:|Unpacking|Setting up)/s/^/  /p' ||
     { grep -E '^[EW]:' "$logs/apt.log" >&2 || tail "$logs/apt.log" >&2
       fail "apt-get failed: is there a network, and a Debian 12 mirror in /etc/apt? Then run this again."; }
   forget_policy
 }
 
+# Ctrl-C reaches what `timeout --foreground` runs, and so does the signal to a process group.
 # set_up_build FOLDER OPTION...: meson's part of a build, whether the folder is new or not.
 set_up_build() {
   local folder=$1 reconfigure=()
   shift
   [[ ! -e $folder/build.ninja ]] || reconfigure=(--reconfigure)
-  timeout 120 meson setup "${reconfigure[@]}" "$folder" "$@"
+  timeout --foreground 120 meson setup "${reconfigure[@]}" "$folder" "$@"
 }
