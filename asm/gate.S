@@ -36,6 +36,27 @@ bide_gate:
         .cfi_endproc
         .size   bide_gate, . - bide_gate
 
+/*
+ * __restore_rt: where our signal handlers return to; bide_gate_restorer in C.
+ *
+ * Exactly these bytes and no unwind information, by which libgcc knows a signal frame, and glibc's name, without which
+ * gdb doesn't.
+ * bide_gate_sigreturn: its syscall instruction, for a sigreturn of the program's own, which came to SIGSYS.
+ */
+        .globl  __restore_rt
+        .hidden __restore_rt
+        .globl  bide_gate_sigreturn
+        .hidden bide_gate_sigreturn
+        .type   __restore_rt, @function
+        .p2align 4
+        nop
+__restore_rt:
+        .byte   0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
+bide_gate_sigreturn:
+        .byte   0x0f, 0x05
+        ud2
+        .size   __restore_rt, . - __restore_rt
+
 #ifdef BIDE_PRELOAD
 /* Offsets in context::carrier_block, lib/context/thread_pointer.hpp. */
 #define BLOCK_SIGNALLED 20
@@ -134,27 +155,6 @@ bide_gate_tail:
 1:      jmp     *%gs:BLOCK_RESUME_AT
         .cfi_endproc
         .size   bide_gate_tail, . - bide_gate_tail
-
-/*
- * __restore_rt: where our signal handlers return to; bide_gate_restorer in C.
- *
- * Exactly these bytes and no unwind information, by which libgcc knows a signal frame, and glibc's name, without which
- * gdb doesn't.
- * bide_gate_sigreturn: its syscall instruction, for a sigreturn of the program's own, which came to SIGSYS.
- */
-        .globl  __restore_rt
-        .hidden __restore_rt
-        .globl  bide_gate_sigreturn
-        .hidden bide_gate_sigreturn
-        .type   __restore_rt, @function
-        .p2align 4
-        nop
-__restore_rt:
-        .byte   0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
-bide_gate_sigreturn:
-        .byte   0x0f, 0x05
-        ud2
-        .size   __restore_rt, . - __restore_rt
 
 /*
  * long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);

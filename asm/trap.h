@@ -34,8 +34,7 @@ extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
 /* Makes the program's own call with all its registers on its own stack, for vfork. */
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));
 
-/* Where signal handlers return to, and the syscall instruction there. */
-void bide_gate_restorer(void) __asm__("__restore_rt");
+/* The syscall instruction of bide_gate_restorer. */
 extern const char bide_gate_sigreturn[];
 
 /* A kernel thread of ours; the top of its stack holds a function and its argument. */

@@ -1,7 +1,9 @@
 // accept and connect: the two that can't be told not to wait but by O_NONBLOCK, which is not ours to set.
 //
 // They are put to the kernel as requests (lib/io/ring.hpp). Where the kernel takes none, accept waits for readiness and
-// then, if nobody else can be accepting on the same description, accepts; everything else goes to an offload thread.
+// then, if no other worker, number or process can be accepting on the same description, accepts; everything else waits
+// on an offload thread, where what ends a wait ends it too. A plain thread that accepts on the same number may be
+// quicker: then the worker waits for the next connection.
 #include <linux/io_uring.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -13,6 +15,7 @@
 #include "lib/call/descriptor.hpp"
 #include "lib/call/families.hpp"
 #include "lib/call/partial.hpp"
+#include "lib/sched/runtime.hpp"
 
 namespace bide::call {
 namespace {
@@ -36,9 +39,14 @@ long accept_without_requests(fd_call& c, long fd, long address, long size, long 
       if (const long end = c.wait()) return end;
       continue;
     }
-    if (c.facts() && c.facts()->is_sole()) return attempt(SYS_accept4, fd, address, size, flags);
+    // Another worker may be quicker as well: then this one would wait in the kernel.
+    if (c.facts() && c.facts()->is_sole() && core::this_worker()->runtime->count == 1) {
+      const long fresh = attempt(SYS_accept4, fd, address, size, flags);
+      if (fresh != -EAGAIN) return fresh;
+      continue;
+    }
     say_degraded();
-    return offloaded("accept", SYS_accept4, fd, address, size, flags);
+    return offloaded(c, SYS_accept4, fd, address, size, flags);
   }
 }
 
@@ -110,7 +118,7 @@ long connect_call(long fd, long address, long size, long, long, long) {
     if (result == -EINTR && signal == after_signal::go_on) continue;
     if (result == -ENOSYS) {
       say_degraded();
-      return offloaded("connect", SYS_connect, fd, address, size);
+      return offloaded(c, SYS_connect, fd, address, size);
     }
     if (result == -EALREADY) {
       // Begun before, by another call or before a signal: waits for the end of that, as long as the timeout lets it.

@@ -240,9 +240,10 @@ long copy_out(void* to, const void* from, std::size_t size) noexcept {
 }
 #endif
 
-long offloaded(const char* name, long nr, long a, long b, long c, long d, long e, long f) noexcept {
+long offloaded(const char* name, int fd, restarts how, long nr, long a, long b, long c, long d, long e,
+               long f) noexcept {
 #ifdef BIDE_PRELOAD
-  (void)name;
+  (void)name, (void)fd, (void)how;
   for (;;) {
     const long answer = core::call_kernel(nr, a, b, c, d, e, f, core::waiting::surely);
     if (answer != -EINTR) return answer;
@@ -251,14 +252,15 @@ long offloaded(const char* name, long nr, long a, long b, long c, long d, long e
     if (core::has_deliverable(*core::this_thread())) return answer;
   }
 #else
-  struct kernel_call {
-    long nr, a[6], answer;
-  } call{nr, {a, b, c, d, e, f}, 0};
-  const auto work = [](void* p) {
-    auto& k = *static_cast<kernel_call*>(p);
-    k.answer = bide_gate(k.nr, k.a[0], k.a[1], k.a[2], k.a[3], k.a[4], k.a[5]);
-  };
-  return io::offload(work, &call, name) == 0 ? call.answer : -ENOMEM;
+  for (;;) {
+    io::offload_call call;
+    call.nr = nr;
+    const long arguments[6] = {a, b, c, d, e, f};
+    std::copy_n(arguments, 6, call.arguments);
+    const long answer = core::this_worker()->reactor->offload(fd, call, name);
+    const after_signal signal = signal_seen(how == restarts::no);
+    if (answer != -EINTR || signal == after_signal::report) return answer;
+  }
 #endif
 }
 

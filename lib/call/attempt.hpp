@@ -158,7 +158,17 @@ std::int64_t from_realtime(std::int64_t when) noexcept;
 // signal(7): this call says EINTR after a handler, whatever SA_RESTART says.
 void not_restarted() noexcept;
 
-// Waits on an offload thread by the call itself, where the kernel has no form of it that doesn't wait.
-long offloaded(const char* name, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept;
+// Waits by the call itself on another kernel thread, where the kernel has no form of it that doesn't wait. What ends any
+// wait ends this one: a signal handler, a cancel, the close of `fd` (-1: none). `restarts`: a handler with SA_RESTART has
+// it go on.
+enum class restarts : bool { no, yes };
+long offloaded(const char* name, int fd, restarts, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0,
+               long f = 0) noexcept;
+// As one that would wait for the descriptor, with its timeout.
+template <class... Args>
+long offloaded(fd_call& c, long nr, Args... args) noexcept {
+  const bool timed = c.deadline() != base::never;
+  return offloaded(c.name(), c.fd(), timed ? restarts::no : restarts::yes, nr, sys::word(args)...);
+}
 
 }  // namespace bide::call

@@ -151,7 +151,7 @@ long fcntl_call(long fd, long command, long argument, long, long, long) {
     case F_SETLKW: case F_OFD_SETLKW: {
       const long now = attempt(SYS_fcntl, fd, command == F_SETLKW ? F_SETLK : F_OFD_SETLK, argument);
       if (now != -EAGAIN && now != -EACCES) return now;
-      return offloaded("a file lock", SYS_fcntl, fd, command, argument);
+      return offloaded("a file lock", static_cast<int>(fd), restarts::yes, SYS_fcntl, fd, command, argument);
     }
     case F_DUPFD: case F_DUPFD_CLOEXEC: {
       const long answer = attempt(SYS_fcntl, fd, command, argument);

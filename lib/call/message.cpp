@@ -72,7 +72,7 @@ long receive(int fd, msghdr* to, long flags) noexcept {
   if (flags & MSG_WAITALL) {
     if (c.kind() == io::fd_kind::unknown) c.set_kind(classify(fd));
     if (c.kind() == io::fd_kind::stream_socket && !c.settings().nonblocking) {
-      if (flags & MSG_PEEK) return offloaded("recvmsg", SYS_recvmsg, fd, sys::word(to), flags);
+      if (flags & MSG_PEEK) return offloaded(c, SYS_recvmsg, fd, to, flags);
       if (asked.msg_iovlen > IOV_MAX) return -EMSGSIZE;
       return receive_all(c, to, asked, flags);
     }

@@ -47,7 +47,7 @@ long clock_nanosleep_call(long clock, long flags, long when, long rest, long, lo
   switch (clock) {
     case CLOCK_MONOTONIC: case CLOCK_REALTIME: case CLOCK_BOOTTIME: case CLOCK_TAI: break;
     // Clocks that count somebody's work, alarms, and no clocks at all.
-    default: return offloaded("clock_nanosleep", SYS_clock_nanosleep, clock, flags, when, rest);
+    default: return offloaded("clock_nanosleep", -1, restarts::no, SYS_clock_nanosleep, clock, flags, when, rest);
   }
   timespec t;
   if (const long error = copy_in(&t, reinterpret_cast<void*>(when), sizeof t)) return error;

@@ -74,7 +74,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       // A reader who waits for a terminal that is hung up gets EIO; only those who come later get its end.
       return n == 0 && terminal && c.waited() && (poll_now(c.fd(), 0) & POLLHUP) ? -EIO : n;
     }
-    return offloaded(c.name(), SYS_readv, c.fd(), sys::word(v), count);
+    return offloaded(c, SYS_readv, c.fd(), v, count);
   }
 }
 
@@ -124,7 +124,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
         copy_in(&value, v->iov_base, sizeof value) == 0 && value <= 1)
       return attempt(SYS_writev, c.fd(), v, count);  // eventfd(2): POLLOUT means that 1 can be added
     // A tty takes less than poll promises, and a large eventfd value may not fit.
-    return offloaded(c.name(), SYS_writev, c.fd(), sys::word(v), count);
+    return offloaded(c, SYS_writev, c.fd(), v, count);
   }
 }
 
@@ -205,7 +205,7 @@ long recvfrom_call(long fd, long to, long size, long flags, long address, long a
     if (c.kind() == fd_kind::stream_socket) {
       // A peek that waits for all of it has no form that doesn't wait.
       if ((flags & MSG_PEEK) && !c.settings().nonblocking)
-        return offloaded("recv", SYS_recvfrom, fd, to, size, flags, address, address_size);
+        return offloaded(c, SYS_recvfrom, fd, to, size, flags, address, address_size);
       return read_all(c, static_cast<std::size_t>(size), [&](std::size_t done, bool& last) {
         const long at = to + static_cast<long>(done), left = size - static_cast<long>(done);
         if (address) return attempt(SYS_recvfrom, fd, at, left, flags | MSG_DONTWAIT, address, address_size);

@@ -52,7 +52,7 @@ long wait4_call(long pid, long status, long options, long usage, long, long) {
     if (found != nobody_yet || (options & WNOHANG)) return found;
     const bool told_of = who > 0 && !(options & (WUNTRACED | WCONTINUED));
     const long end = told_of ? until_ended(who, "wait") : -ENOSYS;
-    if (end == -ENOSYS) return offloaded("wait", SYS_wait4, pid, status, options, usage);
+    if (end == -ENOSYS) return offloaded("wait", -1, restarts::yes, SYS_wait4, pid, status, options, usage);
     if (end) return end;
   }
 }
@@ -75,7 +75,7 @@ long waitid_call(long which, long id, long info, long options, long usage, long)
       if (c.settings().nonblocking) return -EAGAIN;
       end = await_ready(c.fd(), readiness::readable, c.name());
     }
-    if (end == -ENOSYS) return offloaded("waitid", SYS_waitid, which, id, info, options, usage);
+    if (end == -ENOSYS) return offloaded("waitid", -1, restarts::yes, SYS_waitid, which, id, info, options, usage);
     if (end) return end;
   }
 }

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "lib/base/clock.hpp"
 #include "lib/base/spin.hpp"
+#include "lib/sys/interrupt.hpp"
 #include "lib/sys/raw.hpp"
 #include "lib/sys/thread.hpp"
 
@@ -29,19 +31,41 @@ struct pool {
 };
 constinit pool the;
 
-offload_job* take() noexcept {
+offload_job* take(long thread) noexcept {
   offload_job* job = the.first;
   if (!job) return nullptr;
   the.first = job->next;
   if (!the.first) the.last = &the.first;
   --the.queued;
+  job->thread = thread;
   return job;
 }
 
+// Returns whether it was in the queue still.
+bool take_off(offload_job& job) noexcept {
+  for (offload_job** at = &the.first; *at; at = &(*at)->next) {
+    if (*at != &job) continue;
+    *at = job.next;
+    if (!*at) the.last = at;
+    --the.queued;
+    the.busy.fetch_sub(1, std::memory_order_relaxed);
+    return true;
+  }
+  return false;
+}
+
+// Its maker may let it go at once when the lock is let go.
+void end(offload_job& job) noexcept {
+  job.over = true;
+  if (job.who) core::wake(*job.who, wait_result::ready);
+  the.busy.fetch_sub(1, std::memory_order_relaxed);  // after: while it counts, somebody can still be woken
+}
+
 void serve(void*) {
+  const long me = sys::raw(SYS_gettid);
+  base::spin_lock(the.lock);
   for (;;) {
-    base::spin_lock(the.lock);
-    offload_job* job = take();
+    offload_job* job = take(me);
     if (!job) {
       ++the.idle;
       const std::uint32_t seen = the.work.load(std::memory_order_relaxed);
@@ -50,7 +74,7 @@ void serve(void*) {
       const long woken = ending ? -ETIMEDOUT : sys::futex_wait(the.work, seen, base::after(base::now(), linger));
       base::spin_lock(the.lock);
       --the.idle;
-      job = take();
+      job = take(me);
       if (!job && woken == -ETIMEDOUT) {
         the.threads.fetch_sub(1, std::memory_order_release);
         base::spin_unlock(the.lock);
@@ -58,11 +82,11 @@ void serve(void*) {
         return;
       }
     }
-    base::spin_unlock(the.lock);
     if (!job) continue;
+    base::spin_unlock(the.lock);
     job->work(job->argument);
-    core::wake(job->done, wait_result::ready);
-    the.busy.fetch_sub(1, std::memory_order_relaxed);  // after: while it counts, somebody can still be woken
+    base::spin_lock(the.lock);
+    end(*job);
   }
 }
 
@@ -73,27 +97,11 @@ bool start_one(offload_job& job) noexcept {
   --the.starting;
   if (started) return true;
   if (the.threads.fetch_sub(1, std::memory_order_relaxed) - 1 > the.starting) return true;
-  for (offload_job** at = &the.first; *at; at = &(*at)->next) {
-    if (*at != &job) continue;
-    *at = job.next;
-    if (!*at) the.last = at;
-    --the.queued;
-    the.busy.fetch_sub(1, std::memory_order_relaxed);
-    return false;
-  }
-  return true;  // taken by one that has ended since
+  return !take_off(job);  // not there: taken by one that has ended since
 }
 
-}  // namespace
-
-int offload(void (*work)(void*), void* argument, const char* what) noexcept {
-  if (!core::this_fiber()) {
-    work(argument);
-    return 0;
-  }
-  offload_job job;
-  job.work = work;
-  job.argument = argument;
+// Returns 0 or -EAGAIN.
+int enqueue(offload_job& job) noexcept {
   base::spin_lock(the.lock);
   *the.last = &job;
   the.last = &job.next;
@@ -107,9 +115,73 @@ int offload(void (*work)(void*), void* argument, const char* what) noexcept {
   the.work.fetch_add(1, std::memory_order_relaxed);
   base::spin_unlock(the.lock);
   sys::futex_wake(the.work, 1);
-  if (one_more && !start_one(job)) return -EAGAIN;
-  core::park(job.done, {what}, base::never, core::cancel_point::no);
+  return one_more && !start_one(job) ? -EAGAIN : 0;
+}
+
+void make_call(void* p) {
+  auto& call = *static_cast<offload_call*>(p);
+  const long* a = call.arguments;
+  sys::unblock_interrupts();
+  call.answer = sys::raw(call.nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  sys::block_interrupts();
+}
+
+}  // namespace
+
+int offload(void (*work)(void*), void* argument, const char* what) noexcept {
+  if (!core::this_fiber()) {
+    work(argument);
+    return 0;
+  }
+  core::waiter done(core::waiter::reach::anyone);
+  offload_job job;
+  job.work = work;
+  job.argument = argument;
+  job.who = &done;
+  if (const int error = enqueue(job)) return error;
+  core::park(done, {what}, base::never, core::cancel_point::no);
+  base::spin_pass(the.lock);
   return 0;
+}
+
+int offload_begin(offload_call& call, core::waiter& w) noexcept {
+  call.work = make_call;
+  call.argument = &call;
+  call.who = &w;
+  return enqueue(call);
+}
+
+bool offload_over(const offload_call& call) noexcept {
+  const base::spin_guard guard(the.lock);
+  return call.over;
+}
+
+void offload_interrupt(offload_call& call) noexcept {
+  const base::spin_guard guard(the.lock);
+  if (call.over) return;
+  if (call.thread) {
+    sys::interrupt(call.thread);  // under the lock: the thread has not left the call for another
+  } else if (take_off(call)) {
+    call.answer = -EINTR;
+    call.over = true;
+  }
+}
+
+void offload_end(offload_call& call) noexcept {
+  // A signal may come before the thread is in the kernel; so it is sent again, until the call is over.
+  for (std::int64_t pause = 1'000'000;; pause = std::min<std::int64_t>(pause * 2, base::second)) {
+    core::waiter rest(core::waiter::reach::anyone);
+    {
+      const base::spin_guard guard(the.lock);
+      if (call.over) return;
+      call.who = &rest;
+    }
+    offload_interrupt(call);
+    if (!offload_over(call))
+      core::park(rest, {"the end of an offloaded call"}, base::after(base::now(), pause), core::cancel_point::no);
+    const base::spin_guard guard(the.lock);
+    call.who = nullptr;
+  }
 }
 
 void offload_open(unsigned most) noexcept {

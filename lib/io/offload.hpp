@@ -12,12 +12,28 @@ struct offload_job {
   offload_job* next = nullptr;
   void (*work)(void*) = nullptr;
   void* argument = nullptr;
-  core::waiter done{core::waiter::reach::anyone};
+  core::waiter* who = nullptr;  // guarded by the pool's lock: woken as ready at its end; null: nobody
+  bool over = false;            // guarded by the pool's lock
+  long thread = 0;              // guarded by the pool's lock: the kernel thread that has it; 0: none yet
+};
+
+// A kernel call that waits on a pool thread, and may be ended there: by a signal to that thread, which alone has it
+// unblocked, for as long as the call lasts.
+struct offload_call : offload_job {
+  long nr = 0, arguments[6] = {}, answer = 0;
 };
 
 // Runs `work` on a pool thread and waits for its end; parks, and is no cancel point: `work` may use the caller's stack.
 // Returns 0, or -EAGAIN when no thread can be had. On a plain thread, runs it there.
 int offload(void (*work)(void*), void* argument, const char* what) noexcept;
+
+// Begins a call, for a fiber; `w`, which anyone may wake, is woken as ready at its end. Returns 0, or -EAGAIN when no
+// thread can be had. What `call` and `w` are part of stays until offload_over() says so or offload_end() returns.
+int offload_begin(offload_call& call, core::waiter& w) noexcept;
+bool offload_over(const offload_call& call) noexcept;
+// Has it end now, with -EINTR if it has not come to anything else: once, or until it has, which parks.
+void offload_interrupt(offload_call& call) noexcept;
+void offload_end(offload_call& call) noexcept;
 
 // A runtime begins, with at most so many threads, or ends. The last end waits for the threads.
 void offload_open(unsigned most) noexcept;

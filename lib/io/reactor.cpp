@@ -107,7 +107,7 @@ long reactor::enlist(int fd, readiness which, fd_wait& place) noexcept {
   }
   s->waiting[index_of(which)].push_back(place);
   watcher& w = s->watchers[index_of(which)];
-  if (!place.request && !loop_.started(w)) loop_.start(w);
+  if (place.by_readiness() && !loop_.started(w)) loop_.start(w);
   return 0;
 }
 
@@ -145,7 +145,6 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
     if (how == wait_result::cancelled) w.who->cancel_pending = true;
     return result;
   };
-  if (op.done && (how == wait_result::ready || op.result != -ECANCELED)) return with_result(op.result);
   // It must be over before this stack goes on: the kernel writes into it.
   op.who = nullptr;
   if (!op.done) ring_.cancel(op);
@@ -154,8 +153,26 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
     op.who = &rest;
     core::park(rest, {"the end of a request", fd}, base::never, core::cancel_point::no);
   }
+  // Ended by us or by the kernel, it says ECANCELED or EINTR: then what ended the wait counts.
   if (op.result != -ECANCELED && op.result != -EINTR) return with_result(op.result);
   return how == wait_result::ready ? -EINTR : outcome(place, how);  // ready, and not by its end: a signal handler ran
+}
+
+long reactor::offload(int fd, offload_call& call, const char* name) noexcept {
+  core::waiter w(core::waiter::reach::anyone);
+  if (offload_begin(call, w) != 0) return -ENOMEM;
+  fd_wait place(w);
+  place.call = &call;
+  if (fd >= 0) enlist(fd, readiness::readable, place);
+  const waiting_here counted(*this);
+  const wait_result how = core::park(w, {name, fd, true}, base::never, core::cancel_point::yes);
+  // It must be over before this stack goes on, where its arguments are.
+  offload_end(call);
+  if (call.answer != -EINTR) {
+    if (how == wait_result::cancelled) w.who->cancel_pending = true;  // the next wait has it
+    return call.answer;
+  }
+  return how == wait_result::ready ? -EINTR : outcome(place, how);
 }
 
 void reactor::forget(int fd, held where) noexcept {
@@ -170,6 +187,7 @@ void reactor::forget(int fd, held where) noexcept {
       core::wake(place.who, wait_result::closed);
       // A request holds the description: end it now, or a listener would outlive its close.
       if (place.request && !place.request->done) ring_.cancel(*place.request);
+      if (place.call) offload_interrupt(*place.call);
     }
   }
   s->stale = true;
@@ -198,7 +216,7 @@ void reactor::nudge(int fd) noexcept {
   for (auto& waiting : s->waiting) {
     for (auto at = waiting.begin(); at != waiting.end();) {
       fd_wait& place = *at++;
-      if (place.request) continue;
+      if (!place.by_readiness()) continue;
       place.unlink();
       core::wake(place.who, wait_result::ready);
     }
@@ -210,14 +228,17 @@ void reactor::on_ready(watcher& w) noexcept {
   fd_slot& s = *static_cast<fd_slot*>(w.owner);
   auto& waiting = s.waiting[index_of(w.which)];
   auto& served = s.served[index_of(w.which)];
-  if (waiting.empty() && served == 0) return loop_.stop(w);
-  while (!waiting.empty()) {
-    fd_wait& place = waiting.front();
-    waiting.pop_front();
+  bool for_nobody = served == 0;
+  for (auto at = waiting.begin(); at != waiting.end();) {
+    fd_wait& place = *at++;
+    if (!place.by_readiness()) continue;
+    for_nobody = false;
+    place.unlink();
     if (!core::wake(place.who, wait_result::ready)) continue;
     place.served = &served;
     ++served;
   }
+  if (for_nobody) loop_.stop(w);
 }
 
 void reactor::on_refused(int fd, int error) noexcept {

@@ -14,6 +14,7 @@
 
 #include "lib/fiber/park.hpp"
 #include "lib/io/loop.hpp"
+#include "lib/io/offload.hpp"
 #include "lib/io/ring.hpp"
 
 namespace bide::io {
@@ -26,8 +27,10 @@ struct fd_wait : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   }
   core::waiter& who;
   std::uint32_t* served = nullptr;  // where it is counted between its wake and its turn
-  ring_op* request = nullptr;  // waits for this rather than for readiness
-  bool urgent = false;         // priority data as well: POLLPRI
+  ring_op* request = nullptr;    // waits for this rather than for readiness
+  offload_call* call = nullptr;  // or for this
+  bool urgent = false;           // priority data as well: POLLPRI
+  bool by_readiness() const noexcept { return !request && !call; }
   int error = 0;               // why it ended, if not as its waiter says: -ENOMEM, -ENOSPC
 };
 
@@ -60,6 +63,10 @@ class reactor final : loop::listener {
   // Has the kernel carry out a request that is `which`-like on a descriptor: accept or connect. Returns its result, or
   // -ETIME, -ECANCELED, -EBADF as wait(), or -ENOSYS where the kernel takes no requests.
   long request(int fd, readiness which, ring_op& op, const char* call, std::int64_t until) noexcept;
+
+  // Makes the call on an offload thread. Returns its result, or -ECANCELED, -EBADF as wait(); -EINTR also when a signal
+  // handler ran; -ENOMEM when no thread can be had. `fd` -1: of no descriptor.
+  long offload(int fd, offload_call& call, const char* name) noexcept;
 
   // The descriptor is about to be closed or replaced: stops watching and wakes everyone with `closed`. The kernel forgets
   // it by itself if no other number or process holds its description.

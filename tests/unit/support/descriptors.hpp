@@ -42,6 +42,7 @@ class fd {
   ~fd() { close(); }
 
   operator int() const { return number_; }
+  int number() const { return number_; }
   long close() { return number_ < 0 ? 0 : make_call(SYS_close, std::exchange(number_, -1)); }
   // Somebody else has closed it, or will.
   int let_go() { return std::exchange(number_, -1); }
