@@ -31,9 +31,13 @@ void begin_child(std::uint32_t* clear_tid) noexcept {
   core::signals_after_fork(me);
 }
 
+core::signal_set mask_for_kernel(const core::thread& me) noexcept {
+  return me.mask.load(std::memory_order_relaxed) & ~core::unblockable;
+}
+
 long fork_now(long flags, long parent_tid, long child_tid) noexcept {
   // An exec in the child begins with the thread's mask: signal(7).
-  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  const core::signal_set mask = mask_for_kernel(*core::this_thread());
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
   io::all_fds_shared();
@@ -48,7 +52,7 @@ long fork_now(long flags, long parent_tid, long child_tid) noexcept {
 
 // The child runs on the caller's memory until it execs: its doors are closed, and its kernel mask is the thread's.
 [[noreturn]] void tail_call(core::thread& me) noexcept {
-  const core::signal_set mask = me.mask.load(std::memory_order_relaxed);
+  const core::signal_set mask = mask_for_kernel(me);
   greg_t* const registers = me.registers;
   io::all_fds_shared();
   core::this_worker()->signalled.store(1, std::memory_order_relaxed);  // what came meanwhile is looked for
@@ -75,7 +79,7 @@ long vfork_call(long, long, long, long, long, long) {
 
 // The new image begins with the thread's mask and the actions the kernel has; a failure leaves all as it was.
 long execve_call(long path, long arguments, long environment, long, long, long) {
-  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  const core::signal_set mask = mask_for_kernel(*core::this_thread());
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
   const long error = sys::raw(SYS_execve, path, arguments, environment);
@@ -84,7 +88,7 @@ long execve_call(long path, long arguments, long environment, long, long, long) 
 }
 
 long execveat_call(long folder, long path, long arguments, long environment, long flags, long) {
-  const core::signal_set mask = core::this_thread()->mask.load(std::memory_order_relaxed);
+  const core::signal_set mask = mask_for_kernel(*core::this_thread());
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
   const long error = sys::raw(SYS_execveat, folder, path, arguments, environment, flags);

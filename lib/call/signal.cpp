@@ -112,7 +112,7 @@ long rt_sigtimedwait_call(long wanted, long info, long timeout, long size, long,
   if (size != set_size) return -EINVAL;
   signal_set set = 0;
   if (const long error = copy_in(&set, reinterpret_cast<void*>(wanted), sizeof set)) return error;
-  set &= ~core::unblockable;
+  set &= ~core::never_blocked;
   std::int64_t until = base::never;
   if (timeout) {
     timespec t;

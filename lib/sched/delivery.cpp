@@ -103,7 +103,7 @@ long change_action(int number, const signal_action* wanted, signal_action* befor
     if (answer) return answer;
   }
   actions[number] = *wanted;
-  actions[number].mask &= ~unblockable;
+  actions[number].mask &= ~never_blocked;
   return 0;
 }
 
@@ -142,12 +142,12 @@ void follow_mask() noexcept {
 }  // namespace
 
 void adopt_mask(thread& t, signal_set mask) noexcept {
-  t.mask.store(mask & ~unblockable, std::memory_order_relaxed);
-  count_mask(0, mask & ~unblockable, 0);
+  t.mask.store(mask & ~never_blocked, std::memory_order_relaxed);
+  count_mask(0, mask & ~never_blocked, 0);
 }
 
 void set_mask(thread& t, signal_set mask) noexcept {
-  mask &= ~unblockable;
+  mask &= ~never_blocked;
   const signal_set before = t.mask.exchange(mask, std::memory_order_relaxed);
   if (before != mask && count_mask(before, mask, 1)) follow_mask();
 }

@@ -23,8 +23,9 @@ struct signal_action {
 };
 
 inline constexpr int signals = 64;
-inline constexpr signal_set unblockable =
-    signal_bit(SIGKILL) | signal_bit(SIGSTOP) | signal_bit(SIGSYS);  // SIGSYS: a trap while it is blocked kills
+inline constexpr signal_set never_blocked = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
+// What a kernel thread never blocks, whatever its threads do: a trap while SIGSYS is blocked kills.
+inline constexpr signal_set unblockable = never_blocked | signal_bit(SIGSYS);
 
 // The kernel signal by which a kernel thread that computes or waits is interrupted: libc's own SIGSETXID, which only a
 // tgkill of libc's would send, and that never reaches the kernel.

@@ -32,6 +32,7 @@ struct last_look {
 
 // Returns whether the worker did anything since the last look.
 bool look_at(worker_core& w, last_look& last) noexcept {
+  if (live_threads() == 1) return false;  // nobody is held up
   void* const holder = w.in_kernel.load(std::memory_order_acquire);
   const std::uint32_t calls = w.kernel_calls.load(std::memory_order_relaxed);
   const std::uint32_t switches = w.switches.load(std::memory_order_relaxed);
@@ -72,9 +73,10 @@ void run(void*) {
     quiet = busy ? 0 : quiet + 1;
     if (quiet < patience) continue;
     sleeping.store(1, std::memory_order_seq_cst);
-    bool all_asleep = true;
+    bool all_asleep = true;  // or of no concern
+    const bool alone = live_threads() == 1;
     for (unsigned i = 0; i < most_workers; ++i) {
-      if (worker* w = worker_at(i)) all_asleep &= w->asleep.load(std::memory_order_seq_cst);
+      if (worker* w = worker_at(i)) all_asleep &= alone || w->asleep.load(std::memory_order_seq_cst);
     }
     while (all_asleep && sleeping.load(std::memory_order_seq_cst)) sys::futex_wait(sleeping, 1, base::never);
     sleeping.store(0, std::memory_order_relaxed);
@@ -87,7 +89,7 @@ void run(void*) {
 void set_slice(std::int64_t ns) noexcept { slice = ns; }
 
 void start_monitor() noexcept {
-  if (started.load(std::memory_order_relaxed) || started.exchange(true)) return;
+  if (started.load(std::memory_order_relaxed) || started.exchange(true)) return wake_monitor();
   block.inside = 1;
   // Without it a thread that waits in the kernel, or computes, holds up the others of its worker.
   if (start_kernel_thread(run, nullptr, stack, sizeof stack) < 0) started.store(false);
