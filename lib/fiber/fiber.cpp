@@ -8,6 +8,7 @@
 #include <new>
 
 #include "lib/base/assert.hpp"
+#include "lib/base/spin.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/fiber/worker_core.hpp"
 
@@ -67,6 +68,37 @@ void deliver_requests(message& m) noexcept {
   }
 }
 
+// Where one worker makes fibers and another one ends them, as when one accepts for all, the second gets the stacks that the
+// first is short of. What is beyond most_warm goes through here, with its pages.
+struct {
+  std::atomic<std::uint32_t> lock;
+  std::atomic<std::uint32_t> count;  // written under lock, looked at without
+  fiber* warm[32];                   // guarded by lock
+} surplus;
+
+void push(fiber*& list, fiber& f) noexcept {
+  f.frame = list;
+  list = &f;
+}
+
+fiber* pop(fiber*& list) noexcept {
+  fiber* f = list;
+  if (f) list = static_cast<fiber*>(f->frame);
+  return f;
+}
+
+fiber* take_warm(worker_core& w, int shift) noexcept {
+  if (fiber* f = pop(w.warm[shift])) {
+    --w.warm_count;
+    return f;
+  }
+  if (w.scrub || surplus.count.load(std::memory_order_relaxed) == 0) return nullptr;
+  base::spin_guard guard(surplus.lock);
+  fiber* f = pop(surplus.warm[shift]);
+  if (f) surplus.count.fetch_sub(1, std::memory_order_relaxed);
+  return f;
+}
+
 // The end of a fiber, still on its own stack.
 void finish(fiber& f) noexcept {
   worker_core& home = *f.home;
@@ -117,9 +149,7 @@ void end_here(fiber& f) noexcept {
 fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
   const int shift = std::countr_zero(stack_size);
   context::stack s;
-  if (fiber* warm = w.warm[shift]) {
-    w.warm[shift] = static_cast<fiber*>(warm->frame);
-    --w.warm_count;
+  if (fiber* warm = take_warm(w, shift)) {
     make_fresh(*warm);
     warm->id = new_id(w);
     return warm;
@@ -152,11 +182,32 @@ void start(fiber& f, worker_core& home, char* top) noexcept {
 void recycle(fiber& f) noexcept {
   if (context::tools::present) context::tools::context_gone(f.tool);
   worker_core* here = this_worker();
-  if (!here || here->scrub || here->warm_count >= most_warm) return context::give_stack(f.stack);
-  fiber*& list = here->warm[f.stack.shift];
-  f.frame = list;
-  list = &f;
-  ++here->warm_count;
+  if (!here || here->scrub) return context::give_stack(f.stack);
+  if (here->warm_count < most_warm) {
+    push(here->warm[f.stack.shift], f);
+    ++here->warm_count;
+    return;
+  }
+  {
+    base::spin_guard guard(surplus.lock);
+    if (surplus.count.load(std::memory_order_relaxed) < most_warm) {
+      push(surplus.warm[f.stack.shift], f);
+      surplus.count.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+  }
+  context::give_stack(f.stack);
+}
+
+void give_warm(worker_core& w) noexcept {
+  for (int shift = 0; shift < 32; ++shift)
+    while (fiber* f = take_warm(w, shift)) context::give_stack(f->stack);
+}
+
+void forget_surplus() noexcept {
+  surplus.lock.store(0, std::memory_order_relaxed);
+  surplus.count.store(0, std::memory_order_relaxed);
+  for (fiber*& list : surplus.warm) list = nullptr;
 }
 
 void request(fiber& f, std::uint32_t which) noexcept {

@@ -118,6 +118,12 @@ inline void make_ready(worker_core& w, fiber& f) noexcept {
 // Takes back the stack of a finished fiber nobody holds a handle to. On the home worker, or after it has ended.
 void recycle(fiber&) noexcept;
 
+// Returns to the kernel the pages of the stacks that the worker keeps, and of those that workers have passed on.
+void give_warm(worker_core&) noexcept;
+
+// After fork in the child.
+void forget_surplus() noexcept;
+
 // Has the worker's loop context anything to do that can't wait any longer?
 bool turn_is_due(worker_core&) noexcept;
 

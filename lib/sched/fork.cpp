@@ -17,6 +17,7 @@ namespace bide::core {
 void after_fork_in_child() noexcept {
   base::arena_reset_lock();
   context::reset_stack_lock();
+  core::forget_surplus();
   io::offload_after_fork();
   io::all_fds_shared();
   auto* mine = static_cast<worker*>(this_worker());

@@ -35,13 +35,7 @@ int worker::open(core::runtime& rt) noexcept {
 
 void worker::shut() noexcept {
   in.close();
-  for (fiber*& list : warm) {
-    while (fiber* f = list) {
-      list = static_cast<fiber*>(f->frame);
-      context::give_stack(f->stack);
-    }
-  }
-  warm_count = 0;
+  give_warm(*this);
   io.close();
   timers.close();
 }

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "lib/context/stack.hpp"
 #include "support/runtime.hpp"
 #include "support/sanitizer.hpp"
 #include "support/scene.hpp"
@@ -371,6 +372,24 @@ TEST_SUITE("task/task") {
       CHECK(early == wait_result::expired);
       CHECK(got == 6);
     });
+  }
+
+  TEST_CASE("stacks that one worker ends with too many of serve another one that makes more than it ends") {
+    // Goal: no stack's pages go back to the kernel while another fiber is about to need some.
+    // Method: half of what is spawned here ends on the other worker, more than a worker keeps.
+    const leftovers none;
+    bide::run([&] {
+      const std::size_t cold = bide::context::count_stacks().cold;
+      std::size_t carved = 0;
+      for (int wave = 0; wave < 400; ++wave) {
+        std::vector<bide::task<void>> tasks;
+        for (int i = 0; i < 16; ++i) tasks.push_back(bide::spawn([] {}));
+        for (auto& each : tasks) each.join();
+        if (wave == 200) carved = bide::context::count_stacks().carved;
+      }
+      CHECK(bide::context::count_stacks().cold <= cold);
+      CHECK(bide::context::count_stacks().carved <= carved + 32);
+    }, {.workers = 2});
   }
 
   TEST_CASE("a handle outlives its runtime, and another one") {
