@@ -34,7 +34,7 @@ class Job:
         self.first_failure = ''
         self.file = sqlite3.connect(how.file, isolation_level=None, check_same_thread=False)
         self.file.executescript('''
-            PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536;
+            PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;
             CREATE TABLE IF NOT EXISTS comments(id INTEGER PRIMARY KEY, video INTEGER NOT NULL, author TEXT NOT NULL,
               likes INTEGER NOT NULL, text TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS pages(video INTEGER, page INTEGER, PRIMARY KEY (video, page)) WITHOUT ROWID;''')

@@ -10,7 +10,7 @@ store::store(const std::string& file) : name_(file) {
   file_.reset(opened);
   if (failed) fail();
   sqlite3_busy_timeout(opened, 5000);
-  run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536;"
+  run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;"
       "CREATE TABLE IF NOT EXISTS comments(id INTEGER PRIMARY KEY, video INTEGER NOT NULL, author TEXT NOT NULL,"
       "  likes INTEGER NOT NULL, text TEXT NOT NULL);"
       "CREATE TABLE IF NOT EXISTS pages(video INTEGER, page INTEGER, PRIMARY KEY (video, page)) WITHOUT ROWID;");
