@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <linux/futex.h>
 
+#include <atomic>
+
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/sched/carrier.hpp"
@@ -72,6 +74,45 @@ long lock(futex_word* word, long timeout, bool realtime) noexcept {
   return end;
 }
 
+// Words with an owner that other processes share: the kernel would not know our owners, so they are taken and given here,
+// and only waited for there. Who took one after a wait leaves FUTEX_WAITERS, as others may wait.
+bool take_shared(futex_word& word, futex_word now) noexcept {
+  const futex_word mine = core::this_thread()->tid | (now & FUTEX_OWNER_DIED) | FUTEX_WAITERS;
+  return std::atomic_ref(word).compare_exchange_strong(now, mine);
+}
+
+long lock_shared(futex_word& word, long timeout, bool realtime) noexcept {
+  for (;;) {
+    futex_word now = std::atomic_ref(word).load();
+    if ((now & FUTEX_TID_MASK) == core::this_thread()->tid) return -EDEADLK;
+    if (!(now & FUTEX_TID_MASK)) {
+      if (take_shared(word, now)) return 0;
+      continue;
+    }
+    const futex_word seen = now | FUTEX_WAITERS;
+    if (now != seen && !std::atomic_ref(word).compare_exchange_strong(now, seen)) continue;
+    const bool others = core::live_threads() > 1;
+    const long end = core::call_kernel(SYS_futex, sys::word(&word), FUTEX_WAIT_BITSET | (realtime ? FUTEX_CLOCK_REALTIME : 0),
+                                       seen, timeout, 0, sync::any_bit,
+                                       others ? core::waiting::surely : core::waiting::maybe);
+    if (end == -EINTR) signal_seen(false);
+    if (end != 0 && end != -EAGAIN) return end;
+  }
+}
+
+long try_shared(futex_word& word) noexcept {
+  const futex_word now = std::atomic_ref(word).load();
+  if ((now & FUTEX_TID_MASK) == core::this_thread()->tid) return -EDEADLK;
+  return !(now & FUTEX_TID_MASK) && take_shared(word, now) ? 0 : -EAGAIN;
+}
+
+long unlock_shared(futex_word& word) noexcept {
+  if ((std::atomic_ref(word).load() & FUTEX_TID_MASK) != core::this_thread()->tid) return -EPERM;
+  std::atomic_ref(word).store(0);
+  sys::raw(SYS_futex, &word, FUTEX_WAKE, 1);
+  return 0;
+}
+
 }  // namespace
 
 long futex_call(long at, long operation, long value, long timeout, long at2, long value3) {
@@ -107,11 +148,12 @@ long futex_call(long at, long operation, long value, long timeout, long at2, lon
       if (at2 % 4) return -EINVAL;
       if (shared) return attempt(SYS_futex, at, operation, value, timeout, at2, value3);
       return sync::futex_wake_op(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
-    // Shared or not: the kernel knows nothing of our ids, so it couldn't tell whose such a word is.
-    case FUTEX_LOCK_PI: return lock(word, timeout, true);
-    case FUTEX_LOCK_PI2: return lock(word, timeout, operation & FUTEX_CLOCK_REALTIME);
-    case FUTEX_TRYLOCK_PI: return sync::futex_try_owned(*word, core::this_thread()->tid);
-    case FUTEX_UNLOCK_PI: return sync::futex_unlock_owned(*word, core::this_thread()->tid);
+    case FUTEX_LOCK_PI: case FUTEX_LOCK_PI2: {
+      const bool realtime = command == FUTEX_LOCK_PI || (operation & FUTEX_CLOCK_REALTIME);
+      return shared ? lock_shared(*word, timeout, realtime) : lock(word, timeout, realtime);
+    }
+    case FUTEX_TRYLOCK_PI: return shared ? try_shared(*word) : sync::futex_try_owned(*word, core::this_thread()->tid);
+    case FUTEX_UNLOCK_PI: return shared ? unlock_shared(*word) : sync::futex_unlock_owned(*word, core::this_thread()->tid);
     default: return -ENOSYS;
   }
 }

@@ -164,7 +164,29 @@ CASE(shared_between_processes) {
   between_processes(0, 0);
   join(start(run_between, NULL));
 }
+CASE(inheriting_between_processes) { between_processes(0, PTHREAD_PRIO_INHERIT); }
 CASE(robust_between_processes) { between_processes(PTHREAD_MUTEX_ROBUST, 0); }
+
+static void *dies_with_it(void *unused) {
+  struct shared *s = make_shared(PTHREAD_MUTEX_ROBUST, 0);
+  pid_t child = fork();
+  if (!child) {
+    pthread_mutex_lock(&s->m);
+    sem_post(&s->s);
+    pause();
+  }
+  sem_wait(&s->s);
+  say("try %s", error_name(pthread_mutex_trylock(&s->m)));
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  say("lock %s", error_name(pthread_mutex_lock(&s->m)));
+  return unused;
+}
+
+CASE(a_process_dies_with_a_robust_mutex) {
+  dies_with_it(NULL);
+  join(start(dies_with_it, NULL));
+}
 
 static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
