@@ -38,7 +38,7 @@ def print_table(rows, connections, runs):
         native, fibers = rows[count, 'native'], rows[count, 'fibers']
         for row, where, title in ((native, f'{count:,}', KINDS['native']), (fibers, '', KINDS['fibers'])):
             print(line.format(where, title, *(figure(row[key], digits) for key, _, _, digits in FIGURES)))
-        print(line.format('', 'ratio', *(f'{fibers[key] / native[key]:.2g}' if native[key] else '' for key, *_ in FIGURES)))
+        print(line.format('', 'ratio', *(f'{fibers[key] / native[key]:.3f}' if native[key] else '' for key, *_ in FIGURES)))
         print()
     print(f'  {sum(run["requests"] for run in runs):,} answers compared with their files to the byte, '
           f'{sum(run["wrong"] for run in runs)} wrong')
