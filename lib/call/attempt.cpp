@@ -72,13 +72,17 @@ io::fd_kind classify(int fd) noexcept {
 fd_settings fd_call::settings() noexcept {
   const bool reads = want_ == readiness::readable;
   const bool remember = facts_ && facts_->is_sole();
-  // Only "it may wait" is remembered: if that is no longer so, look_again() finds out.
-  if (remember && facts_->asked.load(std::memory_order_relaxed) &&
-      !facts_->nonblocking.load(std::memory_order_relaxed)) {
-    return {false, (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
+  const auto flagged_now = [this] {
+    const long flags = sys::raw(SYS_fcntl, fd_, F_GETFL);
+    return flags >= 0 && (flags & O_NONBLOCK);
+  };
+  if (remember && facts_->asked.load(std::memory_order_relaxed)) {
+    // Only "it may wait" is trusted: if that is no longer so, look_again() finds out.
+    const bool flagged = facts_->nonblocking.load(std::memory_order_relaxed) && flagged_now();
+    facts_->nonblocking.store(flagged, std::memory_order_relaxed);
+    return {flagged, (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
   }
-  const long flags = sys::raw(SYS_fcntl, fd_, F_GETFL);
-  const bool nonblocking = flags >= 0 && (flags & O_NONBLOCK);
+  const bool nonblocking = flagged_now();
   if (kind() == io::fd_kind::unknown) set_kind(classify(fd_));
   const bool socket = is_socket(kind());
   if (!remember) return {nonblocking, socket ? ask_timeout(fd_, reads ? SO_RCVTIMEO : SO_SNDTIMEO) : base::never};
