@@ -16,6 +16,9 @@
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/fiber/park.hpp"
+#ifdef BIDE_PRELOAD
+#include "lib/sched/delivery.hpp"
+#endif
 
 namespace bide::call {
 namespace {
@@ -30,6 +33,40 @@ bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
   if (!(events & read_events) || (events & ~(plain | POLLRDHUP | POLLPRI))) return false;
   return !(events & POLLPRI) || reactor.sees_urgent();
 }
+
+#ifdef BIDE_PRELOAD
+
+// A signal mask for the time of a wait, as ppoll(2) sets it.
+class mask_for_wait {
+ public:
+  mask_for_wait(const void* mask, std::size_t size) noexcept {
+    if (!mask) return;
+    core::signal_set set = 0;
+    if (size != sizeof set) {
+      error_ = -EINVAL;
+    } else if ((error_ = copy_in(&set, mask, size)) == 0) {
+      core::thread& me = *core::this_thread();
+      core::borrow_mask(me, set);
+      interrupted_ = core::has_deliverable(me);
+    }
+  }
+  long error() const noexcept { return error_; }
+  // A signal that was pending came through: a call that finds nothing ready doesn't wait.
+  bool interrupted() const noexcept { return interrupted_; }
+  // How the call ends. Only one that was interrupted has the handlers see its mask; serve() gives that back then.
+  long end(long answer) const noexcept {
+    core::thread& me = *core::this_thread();
+    if (answer != -EINTR) core::return_mask(me);
+    me.restartable = false;  // signal(7): never restarted
+    return answer;
+  }
+
+ private:
+  long error_ = 0;
+  bool interrupted_ = false;
+};
+
+#else
 
 // A signal mask for the time of a wait, as ppoll(2) sets it. It is the worker's while the fiber is parked.
 class mask_for_wait {
@@ -52,6 +89,7 @@ class mask_for_wait {
   long error() const noexcept { return error_; }
   // A signal that was pending came through: a call that finds nothing ready doesn't wait.
   bool interrupted() const noexcept { return interrupted_; }
+  long end(long answer) const noexcept { return answer; }
 
  private:
   core::worker_core& worker_;
@@ -60,6 +98,8 @@ class mask_for_wait {
   long error_ = 0;
   bool interrupted_ = false;
 };
+
+#endif
 
 long as_result(long end) noexcept {
   if (signal_seen(true) == after_signal::report) return -EINTR;  // signal(7): these are never restarted
@@ -291,12 +331,12 @@ long epoll_until(long set, long events, long room_for, std::int64_t until, const
   if (masked.error()) return masked.error();
   for (bool trusting = true;;) {
     const long ready = attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
-    if (ready != 0 || until == 0) return ready;
-    if (masked.interrupted()) return -EINTR;
+    if (ready != 0 || until == 0) return masked.end(ready);
+    if (masked.interrupted()) return masked.end(-EINTR);
     const pollfd all{static_cast<int>(set), POLLIN, 0};
     const long end = as_result(wait_patiently(&all, 1, name, until, trusting));
-    if (end == -ETIME) return attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
-    if (end) return end;
+    if (end == -ETIME) return masked.end(attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0));
+    if (end) return masked.end(end);
   }
 }
 
@@ -312,8 +352,8 @@ long ppoll_call(long fds, long count, long timeout, long mask, long mask_size, l
   if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
   const mask_for_wait masked(reinterpret_cast<void*>(mask), static_cast<std::size_t>(mask_size));
   if (masked.error()) return masked.error();
-  const long ready =
-      poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), until, "ppoll", masked.interrupted());
+  const long ready = masked.end(
+      poll_until(reinterpret_cast<pollfd*>(fds), static_cast<std::size_t>(count), until, "ppoll", masked.interrupted()));
   write_time_left(reinterpret_cast<void*>(timeout), until);
   return ready;
 }
@@ -350,7 +390,7 @@ long pselect6_call(long count, long in, long out, long except, long timeout, lon
   if (const long error = read_timeout(reinterpret_cast<void*>(timeout), until)) return error;
   const mask_for_wait masked(m.mask, m.size);
   if (masked.error()) return masked.error();
-  const long ready = select_until(count, in, out, except, until, "pselect", masked.interrupted());
+  const long ready = masked.end(select_until(count, in, out, except, until, "pselect", masked.interrupted()));
   write_time_left(reinterpret_cast<void*>(timeout), until);
   return ready;
 }

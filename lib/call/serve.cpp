@@ -1,6 +1,7 @@
 #include "lib/call/serve.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -39,6 +40,23 @@ bool kernel_restarts(const request& r) noexcept {
   }
 }
 
+// A wait under a signal mask of its own: the kernel's mask is not the thread's, so it is ours also where the thread is
+// alone.
+bool has_own_mask(const request& r) noexcept {
+  switch (r.nr) {
+    case SYS_ppoll: return r.d;
+    case SYS_pselect6: return r.f;
+    case SYS_epoll_pwait: case SYS_epoll_pwait2: return r.e;
+    default: return false;
+  }
+}
+
+// The runtime's own descriptors are none of the program's: it is told so wherever it looks which are open.
+bool asks_of_own_fd(const request& r) noexcept {
+  const bool asks = r.nr == SYS_fstat || (r.nr == SYS_newfstatat && (r.d & AT_EMPTY_PATH)) || r.nr == SYS_fcntl;
+  return asks && io::is_own_fd(static_cast<int>(r.a));
+}
+
 // What the kernel would do without making its caller wait: not worth the bracket of call_kernel.
 bool never_waits(long nr) noexcept {
   switch (nr) {
@@ -71,7 +89,9 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
     me.interrupted = false;
     const function call = entry(r.nr);
     long answer;
-    if (call && !(core::live_threads() == 1 && only_waits(r.nr))) {
+    if (asks_of_own_fd(r)) [[unlikely]] {
+      answer = -EBADF;
+    } else if (call && !(core::live_threads() == 1 && only_waits(r.nr) && !has_own_mask(r))) {
       answer = call(r.a, r.b, r.c, r.d, r.e, r.f);
     } else if (never_waits(r.nr)) {
       answer = bide_gate(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);
@@ -87,10 +107,7 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
       if (answer == -EINTR && how == handlers_ran::none) continue;  // it was ignored, or stopped and went on
       return answer;
     }
-    if (me.mask_is_borrowed) [[unlikely]] {
-      me.mask_is_borrowed = false;
-      core::set_mask(me, me.mask_before);
-    }
+    if (me.mask_is_borrowed) [[unlikely]] core::return_mask(me);
     // Interrupted for nothing: the signal was another thread's. The kernel asked again would say the same.
     if (answer == -EINTR && (!call || core::live_threads() == 1)) [[unlikely]] continue;
     return answer;

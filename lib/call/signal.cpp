@@ -91,10 +91,7 @@ long rt_sigsuspend_call(long mask, long size, long, long, long, long) {
   signal_set set = 0;
   if (const long error = copy_in(&set, reinterpret_cast<void*>(mask), sizeof set)) return error;
   core::thread& me = *core::this_thread();
-  if (!me.mask_is_borrowed) me.mask_before = me.mask.load(std::memory_order_relaxed);
-  me.mask_is_borrowed = true;
-  core::set_mask(me, set);
-  core::route_signals(*core::this_worker());
+  core::borrow_mask(me, set);
   const long end = wait_for_signal(me, "sigsuspend", base::never);
   me.restartable = false;
   return end ? end : -EINTR;

@@ -152,6 +152,19 @@ void set_mask(thread& t, signal_set mask) noexcept {
   if (before != mask && count_mask(before, mask, 1)) follow_mask();
 }
 
+void borrow_mask(thread& t, signal_set mask) noexcept {
+  if (!t.mask_is_borrowed) t.mask_before = t.mask.load(std::memory_order_relaxed);
+  t.mask_is_borrowed = true;
+  set_mask(t, mask);
+  route_signals(*this_worker());
+}
+
+void return_mask(thread& t) noexcept {
+  if (!t.mask_is_borrowed) return;
+  t.mask_is_borrowed = false;
+  set_mask(t, t.mask_before);
+}
+
 void drop_mask(thread& t) noexcept {
   // As if it blocked everything: then it is open to nothing.
   if (count_mask(t.mask.exchange(~signal_set{0}, std::memory_order_relaxed), ~signal_set{0}, 1)) follow_mask();

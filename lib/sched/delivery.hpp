@@ -45,6 +45,9 @@ signal_action action_of(int number) noexcept;
 void adopt_mask(thread&, signal_set) noexcept;
 void set_mask(thread&, signal_set) noexcept;
 void drop_mask(thread&) noexcept;
+// A mask for the time of one call, and back. Signals that it lets through and that came before are pending then.
+void borrow_mask(thread&, signal_set) noexcept;
+void return_mask(thread&) noexcept;
 // What every thread blocks.
 signal_set process_mask() noexcept;
 // On the kernel thread that carries worker 0: has the kernel follow; or has begun to carry it.
