@@ -59,6 +59,8 @@ BIDE_CALL(pipe2_call);
 #ifdef BIDE_PRELOAD
 // futex.cpp
 BIDE_CALL(futex_call);
+BIDE_CALL(io_uring_setup_call);
+BIDE_CALL(io_uring_enter_call);
 
 // thread.cpp
 BIDE_CALL(clone_call);

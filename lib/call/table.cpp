@@ -50,6 +50,8 @@ constexpr auto standard = [] {
   t[SYS_pipe2] = pipe2_call;
 #ifdef BIDE_PRELOAD
   t[SYS_futex] = futex_call;
+  t[SYS_io_uring_setup] = io_uring_setup_call;
+  t[SYS_io_uring_enter] = io_uring_enter_call;
   t[SYS_clone] = clone_call;
   t[SYS_clone3] = clone3_call;
   t[SYS_exit] = exit_call;

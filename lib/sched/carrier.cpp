@@ -281,6 +281,12 @@ bool take_from_kernel_thread(worker_core& w, void* holder) noexcept {
   return false;
 }
 
+void keep_kernel_thread() noexcept {
+  worker_core& w = *this_worker();
+  w.uses_ring = true;
+  static_cast<carrier*>(w.carrier)->served_ring = true;
+}
+
 void interrupt_carrier(carrier& c) noexcept {
   sys::raw(SYS_tgkill, sys::raw(SYS_getpid), c.tid, tick_signal);
 }

@@ -49,6 +49,9 @@ long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waitin
 // Gives the worker of a kernel thread that waits in the kernel to another. False when it is back.
 bool take_from_kernel_thread(worker_core&, void* holder) noexcept;
 
+// The kernel ends a kernel thread's io_uring requests with it: this one, and those that carry its worker, go on for good.
+void keep_kernel_thread() noexcept;
+
 // Has a call that waits in the kernel end with -EINTR. Any thread.
 void interrupt_carrier(carrier&) noexcept;
 
