@@ -104,7 +104,6 @@ BIDE_CALL(tkill_call);
 BIDE_CALL(rt_tgsigqueueinfo_call);
 BIDE_CALL(sigaltstack_call);
 BIDE_CALL(timer_create_call);
-BIDE_CALL(io_uring_enter_call);
 BIDE_CALL(timer_delete_call);
 
 // memory.cpp

@@ -88,7 +88,6 @@ constexpr auto standard = [] {
   t[SYS_rt_tgsigqueueinfo] = rt_tgsigqueueinfo_call;
   t[SYS_sigaltstack] = sigaltstack_call;
   t[SYS_timer_create] = timer_create_call;
-  t[SYS_io_uring_enter] = io_uring_enter_call;
   t[SYS_timer_delete] = timer_delete_call;
   t[SYS_mmap] = mmap_call;
   t[SYS_mprotect] = mprotect_call;

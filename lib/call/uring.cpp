@@ -12,15 +12,24 @@
 namespace bide::call {
 namespace {
 
-// In the kernel, and again when only another thread's signal ended it.
+// In the kernel, and again when only another thread's signal ended it. Interrupted in its wait the kernel says what was
+// submitted, as if nothing had come, so what is to be submitted is submitted first.
 long enter_in_kernel(long fd, long submit, long least, long flags, long argument, long size) noexcept {
   core::thread& me = *core::this_thread();
+  long submitted = 0;
+  if (submit && least && (flags & IORING_ENTER_GETEVENTS)) {
+    submitted = attempt(SYS_io_uring_enter, fd, submit, 0, flags & ~long{IORING_ENTER_GETEVENTS}, argument, size);
+    if (submitted < submit) return submitted;
+    submit = 0;
+  }
   for (;;) {
     const long answer = core::call_kernel(SYS_io_uring_enter, fd, submit, least, flags, argument, size);
-    if (answer != -EINTR) return answer;
-    core::route_signals(*core::this_worker());
-    me.restartable = false;
-    if (core::has_deliverable(me)) return answer;
+    if (answer == -EINTR) {
+      core::route_signals(*core::this_worker());
+      me.restartable = false;
+      if (!core::has_deliverable(me)) continue;
+    }
+    return submitted ? submitted : answer;
   }
 }
 
