@@ -170,9 +170,10 @@ long fd_call::wait(moved so_far) noexcept {
   const bool lie = waits_ > 1 && poll_now(fd_, want_ == readiness::readable ? POLLIN : POLLOUT);
   lies_ = lie ? lies_ + 1 : 0;
   if (waits_ > 2 && !lie) reactor().ignore_urgent(fd_);
-  const std::int64_t now = looked_again_ ? 0 : base::after(base::now(), trust);
-  const bool trusting = !looked_again_ && now < until;
-  const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? now : until);
+  const bool sure = doors_see_all && facts_ && facts_->is_sole();
+  const std::int64_t again = looked_again_ || sure ? base::never : base::after(base::now(), trust);
+  const bool trusting = again < until;
+  const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? again : until);
   if (end == -ETIME && trusting) return look_again() ? 0 : -EAGAIN;
   if (end == 0) ++waits_;
   if (signal_seen(until != base::never || so_far == moved::something) == after_signal::report) return -EINTR;
