@@ -40,7 +40,9 @@ void after_end(core::fiber& f) noexcept {
   if (t.clear_tid) {
     std::atomic_ref<std::uint32_t>(*t.clear_tid).store(0, std::memory_order_seq_cst);
     sync::futex_wake(*t.clear_tid, INT32_MAX);
-    sys::raw(SYS_futex, t.clear_tid, FUTEX_WAKE, INT32_MAX);  // as another process might wait for it
+    // Another process might wait for it too, unless it stands in libc's record of the thread.
+    if (reinterpret_cast<std::uintptr_t>(t.clear_tid) - t.thread_pointer >= 4096)
+      sys::raw(SYS_futex, t.clear_tid, FUTEX_WAKE, INT32_MAX);
   }
   core::free_thread(t);
 }
