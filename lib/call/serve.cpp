@@ -121,7 +121,10 @@ void leave(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
     block.inside = 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     // From here on a handler delivers by itself what comes; what came before is delivered now.
-    if (!w.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) [[likely]] return;
+    if (!w.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) [[likely]] {
+      context::mend_thread_pointer();  // cheaper than the fault
+      return;
+    }
     block.inside = 1;
     core::route_signals(w);
     if (core::has_deliverable(me)) deliver(me, interrupted, fill, from);

@@ -83,6 +83,7 @@ void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) 
 
 void on_signal(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
+  if (number == SIGSEGV && info->si_code > 0 && context::mend_thread_pointer()) return;  // a real fault comes again
   if (ends_copy(number, u)) return;
   core::back_from_tail();
   context::carrier_block& block = context::this_block();

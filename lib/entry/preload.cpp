@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <ucontext.h>
 
 #include <new>
 
+#include "asm/trap.h"
 #include "lib/base/alone.hpp"
 #include "lib/base/text.hpp"
 #include "lib/door/interrupt.hpp"
@@ -24,6 +27,7 @@
 namespace bide::context {
 bool doors_open = false;
 bool fsgsbase = false;
+bool fs_slips = false;
 }
 namespace bide::base {
 bool one_worker = true;
@@ -95,6 +99,22 @@ void unregister_thread_state(core::thread& main) noexcept {
   }
 }
 
+// Can FS be written by the instruction though the kernel doesn't say so? Reading it tells.
+bool fs_instructions_work(std::uintptr_t fs) noexcept {
+  core::signal_action skip, before;
+  skip.function = reinterpret_cast<void*>(+[](int, siginfo_t*, void* context) {
+    constexpr int length = 5;
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] += length;
+  });
+  skip.flags = SA_SIGINFO | SA_NODEFER | 0x04000000 /* SA_RESTORER */;
+  skip.restorer = reinterpret_cast<void*>(bide_gate_restorer);
+  if (sys::raw(SYS_rt_sigaction, SIGILL, &skip, &before, sizeof(core::signal_set)) != 0) return false;
+  std::uintptr_t found = 0;
+  asm volatile("rdfsbase %%rax" : "+a"(found));
+  sys::raw(SYS_rt_sigaction, SIGILL, &before, nullptr, sizeof(core::signal_set));
+  return found == fs;
+}
+
 const char* open() noexcept {
   if (const char* why = obstacle()) return why;
   auto& first = *::new (carrier_room) core::carrier;
@@ -105,7 +125,6 @@ const char* open() noexcept {
   core::thread* main = core::make_main_thread();
   if (!main) return "there is no memory";
   sys::raw(SYS_arch_prctl, context::arch_get_fs, &main->thread_pointer);
-  first.block.thread_pointer = main->thread_pointer;
   main->alternate.ss_flags = SS_DISABLE;
   sys::raw(SYS_sigaltstack, nullptr, &main->alternate);
   sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
@@ -129,10 +148,15 @@ const char* open() noexcept {
   unregister_thread_state(*main);
   first.block.worker = &w;
   first.block.inside = 0;
+  first.block.thread_pointer = main->thread_pointer;
   context::doors_open = true;
-  if (door::arm_trap() == 0) return nullptr;
-  context::doors_open = false;
-  return "the kernel refuses Syscall User Dispatch";
+  if (door::arm_trap() != 0) {
+    context::doors_open = false;
+    return "the kernel refuses Syscall User Dispatch";
+  }
+  context::fs_slips = !context::fsgsbase && sys::features().fsgsbase && fs_instructions_work(main->thread_pointer);
+  context::let_fs_slip();
+  return nullptr;
 }
 
 [[gnu::constructor(102)]] void start() {

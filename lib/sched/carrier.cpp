@@ -111,6 +111,7 @@ worker_core* wait_for_worker(carrier& me) noexcept {
 void begin(void* p) {
   carrier& me = *static_cast<carrier*>(p);
   context::set_block(me.block);
+  context::let_fs_slip();
   me.tid = sys::raw(SYS_gettid);
   sys::raw(SYS_prctl, 15 /* PR_SET_NAME */, "bide-carrier");
   BIDE_ASSERT(prepare() == 0, "a kernel thread can't arm the trap door that the first one armed");
@@ -301,6 +302,7 @@ void lend_for_tail(signal_set mask) noexcept {
   mine.block.worker = nullptr;
   if (live_threads() > 1) w.in_kernel.store(&mine, std::memory_order_release);
   block_signals(mask);
+  context::hold_fs();
 }
 
 void back_from_tail() noexcept {
@@ -310,6 +312,7 @@ void back_from_tail() noexcept {
   worker_core& w = *mine.lent;
   here.returned = 0;
   mine.lent = nullptr;
+  context::let_fs_slip();
   void* expected = &mine;
   if (live_threads() == 1 || w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
     here.worker = &w;

@@ -59,8 +59,7 @@ signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   k.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   k.flags |= sa_restorer;
   k.mask &= ~unblockable;
-  const bool standard = wanted.function == reinterpret_cast<void*>(SIG_DFL);
-  if (!handled(wanted) && !(standard && (signal_bit(number) & copying))) return k;
+  if (!handled(wanted) && !(signal_bit(number) & copying)) return k;
   k.function = reinterpret_cast<void*>(kernel_handler);
   // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
   k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;

@@ -51,6 +51,10 @@ void worker::run() noexcept {
   loop.state = fiber_state::ready;
   current = &loop;
   while (look_around()) {
+#ifdef BIDE_PRELOAD
+    // libev reads TLS: the fault that mends FS must not come on the alternate stack of a thread that has left it in use.
+    if (context::fs_slips && signal_stack) change_signal_stack(*this, loop);
+#endif
     if (ready.empty()) {
       rest();
       continue;

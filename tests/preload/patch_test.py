@@ -73,7 +73,7 @@ class Patched(unittest.TestCase):
     @unittest.skipUnless(shutil.which('gdb'), 'gdb is missing')
     def test_gdb_sees_who_waits_in_a_patched_call(self):
         commands = ['set pagination off', 'set debuginfod enabled off', 'handle SIGSYS nostop noprint pass',
-                    f'set environment LD_PRELOAD {LIBRARY}', 'break now_reads', 'run read_for_ever', 'break bide_gate_wait if $rdi == 0',
+                    f'set environment LD_PRELOAD {LIBRARY}', 'set environment BIDE_DISABLE fsgsbase', 'break now_reads', 'run read_for_ever', 'break bide_gate_wait if $rdi == 0',
                     'continue', 'backtrace']
         done = subprocess.run(['gdb', '-nx', '-batch', *(x for c in commands for x in ('-ex', c)), PROGRAM], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=TIMEOUT, check=False)
