@@ -20,6 +20,7 @@ namespace {
 
 // The child of a fork has the thread that called and no other, and starts its runtime anew.
 void begin_child(std::uint32_t* clear_tid) noexcept {
+  context::mend_thread_pointer();  // it has the FS that the kernel was told
   core::worker_core& mine = *core::this_worker();
   core::thread& me = *core::this_thread();
   core::carriers_after_fork(mine);
@@ -36,8 +37,8 @@ core::signal_set mask_for_kernel(const core::thread& me) noexcept {
 }
 
 long fork_now(long flags, long parent_tid, long child_tid) noexcept {
-  // An exec in the child begins with the thread's mask: signal(7).
-  const core::signal_set mask = mask_for_kernel(*core::this_thread());
+  // The child's signals are the thread's alone: none comes to it that the thread blocks.
+  const core::signal_set mask = mask_for_kernel(*core::this_thread()) & ~core::mended;
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
   io::all_fds_shared();

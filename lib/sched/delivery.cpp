@@ -19,7 +19,6 @@ namespace {
 
 constexpr unsigned long sa_restorer = 0x04000000;  // the kernel's: its libc's restorer is given
 // Always ours, and never blocked in the kernel: a bad pointer of the program's faults in bide_copy.
-constexpr signal_set copying = signal_bit(SIGSEGV) | signal_bit(SIGBUS);
 constexpr signal_set synchronous = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) | signal_bit(SIGILL) |
                                    signal_bit(SIGTRAP);
 
@@ -59,7 +58,7 @@ signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   k.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   k.flags |= sa_restorer;
   k.mask &= ~unblockable;
-  if (!handled(wanted) && !(signal_bit(number) & copying)) return k;
+  if (!handled(wanted) && !(signal_bit(number) & mended)) return k;
   k.function = reinterpret_cast<void*>(kernel_handler);
   // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
   k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;
@@ -78,7 +77,7 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
   kernel_mask = now;
   adopt_mask(main, now);
   for (int n = 1; n <= signals; ++n) {
-    if (!handled(actions[n]) && !(signal_bit(n) & copying)) continue;
+    if (!handled(actions[n]) && !(signal_bit(n) & mended)) continue;
     const signal_action k = for_kernel(n, actions[n]);  // another library's constructor was quicker
     sys::raw(SYS_rt_sigaction, n, &k, nullptr, sizeof(signal_set));
   }
@@ -115,9 +114,9 @@ namespace {
 
 // What changed in a thread's mask, counted. Returns whether what all block changed.
 bool count_mask(signal_set before, signal_set now, std::uint32_t was_there) noexcept {
+  const base::spin_guard guard(mask_lock);
   signal_set all = blocked_by_all.load(std::memory_order_relaxed);
   const signal_set first = all;
-  const base::spin_guard guard(mask_lock);
   for (signal_set changed = was_there ? before ^ now : ~signal_set{0}; changed; changed &= changed - 1) {
     const int n = __builtin_ctzll(changed) + 1;
     const signal_set bit = signal_bit(n);
@@ -125,7 +124,7 @@ bool count_mask(signal_set before, signal_set now, std::uint32_t was_there) noex
     if (!(now & bit)) ++open_to[n];
     all = open_to[n] ? all & ~bit : all | bit;
   }
-  blocked_by_all.store(all & ~(unblockable | copying | signal_bit(tick_signal)), std::memory_order_release);
+  blocked_by_all.store(all & ~(unblockable | mended | signal_bit(tick_signal)), std::memory_order_release);
   return all != first;
 }
 

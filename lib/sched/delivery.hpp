@@ -26,6 +26,8 @@ inline constexpr int signals = 64;
 inline constexpr signal_set never_blocked = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
 // What a kernel thread never blocks, whatever its threads do: a trap while SIGSYS is blocked kills.
 inline constexpr signal_set unblockable = never_blocked | signal_bit(SIGSYS);
+// Faults that may be ours to mend: a bad pointer given to a call, a thread pointer that slipped.
+inline constexpr signal_set mended = signal_bit(SIGSEGV) | signal_bit(SIGBUS);
 
 // The kernel signal by which a kernel thread that computes or waits is interrupted: libc's own SIGSETXID, which only a
 // tgkill of libc's would send, and that never reaches the kernel.
