@@ -7,6 +7,7 @@
 
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
+#include "lib/call/serve.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/threads.hpp"
 #include "lib/sync/futex.hpp"
@@ -70,8 +71,9 @@ long lock(futex_word* word, long timeout, bool realtime) noexcept {
   std::int64_t until;
   if (const long error = read_deadline(timeout, true, realtime, until)) return error;
   const long end = sync::futex_lock_owned(*word, core::this_thread()->tid, until);
-  if (end == -EINTR) signal_seen(false);
-  return end;
+  if (end != -EINTR) return end;
+  signal_seen(false);
+  return restarted_always;  // libc takes any other answer for the lock
 }
 
 // Words with an owner that other processes share: the kernel would not know our owners, so they are taken and given here,
@@ -95,7 +97,10 @@ long lock_shared(futex_word& word, long timeout, bool realtime) noexcept {
     const long end = core::call_kernel(SYS_futex, sys::word(&word), FUTEX_WAIT_BITSET | (realtime ? FUTEX_CLOCK_REALTIME : 0),
                                        seen, timeout, 0, sync::any_bit,
                                        others ? core::waiting::surely : core::waiting::maybe);
-    if (end == -EINTR) signal_seen(false);
+    if (end == -EINTR) {
+      signal_seen(false);
+      return restarted_always;
+    }
     if (end != 0 && end != -EAGAIN) return end;
   }
 }

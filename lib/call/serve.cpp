@@ -99,17 +99,19 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
       answer = core::call_kernel(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);
       if (answer == -EINTR) me.restartable = kernel_restarts(r);
     }
+    const bool always = answer == restarted_always;
+    if (always) answer = -EINTR;
     core::worker_core& w = *core::this_worker();
     if (w.signalled.load(std::memory_order_relaxed)) [[unlikely]] core::route_signals(w);
     if (core::has_deliverable(me)) [[unlikely]] {
       const handlers_ran how = deliver(me, interrupted, fill, from);
-      if (answer == -EINTR && me.restartable && how == handlers_ran::all_restart) continue;
+      if (always || (answer == -EINTR && me.restartable && how == handlers_ran::all_restart)) continue;
       if (answer == -EINTR && how == handlers_ran::none) continue;  // it was ignored, or stopped and went on
       return answer;
     }
     if (me.mask_is_borrowed) [[unlikely]] core::return_mask(me);
     // Interrupted for nothing: the signal was another thread's. The kernel asked again would say the same.
-    if (answer == -EINTR && (!call || core::live_threads() == 1)) [[unlikely]] continue;
+    if (answer == -EINTR && (!call || always || core::live_threads() == 1)) [[unlikely]] continue;
     return answer;
   }
 }

@@ -8,6 +8,10 @@
 
 namespace bide::call {
 
+// What a call answers that a signal ended and that is made again whatever the handlers' SA_RESTART says: the kernel's own
+// ERESTARTNOINTR, which no program sees.
+inline constexpr long restarted_always = -513;
+
 // Makes the call for the running thread. Inside the runtime on both ends; not noexcept, because libc's cancellation
 // unwinds out of a signal handler. `interrupted`: what a handler sees as interrupted, filled in by the door if one runs.
 struct request {
