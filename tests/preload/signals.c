@@ -50,10 +50,11 @@ static void interrupt_read(int flags) {
   pthread_t thread = start(reads, NULL);
   sem_wait(&begun);
   nap(20);
-  say("kill %s", error_name(pthread_kill(thread, SIGUSR1)));
+  const int sent = pthread_kill(thread, SIGUSR1);
   nap(30);
   if (write(pipe_ends[1], "x", 1) != 1) say("no write");
   join(thread);
+  say("kill %s", error_name(sent));
   say("handled %d mine %d", handled, mine);
   if (!(flags & SA_RESTART) && read(pipe_ends[0], &letter, 1) != 1) say("nothing there");
 }
