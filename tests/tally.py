@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Counts the test cases in meson's logs: doctest's, unittest's, and a test that is neither as one.
 
-usage: tally.py [--line] LOG...
+usage: tally.py [--failures] LOG...
 
-LOG is NAME=testlog.json; NAME is told beside a failure. With --line only the last line is printed. Exit status 1 if
-anything failed, or if nothing ran.
+LOG is NAME=testlog.json; NAME is told beside a failure. With --failures only those are printed, and no sum. Exit status
+1 if anything failed, or if nothing ran.
 """
 import json
 import re
@@ -95,7 +95,7 @@ def of_test(test):
 
 
 def main(arguments):
-    only_line = '--line' in arguments
+    only_failures = '--failures' in arguments
     total = Count()
     for argument in arguments:
         if argument.startswith('--'):
@@ -106,9 +106,11 @@ def main(arguments):
                 test = json.loads(line)
                 count = of_test(test)
                 total.add(Count(count.passed, count.failed, count.skipped))
-                for note in count.notes if not only_line else []:
-                    print(f'  {name}: {test["name"]}: {note}')
-    print(total)
+                for note in count.notes:
+                    if not only_failures or not note.startswith('skipped: '):
+                        print(f'  {name}: {test["name"]}: {note}')
+    if not only_failures:
+        print(total)
     return 1 if total.failed or not total.passed else 0
 
 

@@ -97,6 +97,7 @@ void* arena_resize(void* p, std::size_t bytes) noexcept {
 
 void* reserve(std::size_t bytes) noexcept { return map(bytes, MAP_NORESERVE); }
 
-void arena_reset_lock() noexcept { lock.store(0, std::memory_order_relaxed); }
+void arena_lock() noexcept { spin_lock(lock); }
+void arena_unlock() noexcept { spin_unlock(lock); }
 
 }  // namespace bide::base

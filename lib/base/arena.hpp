@@ -31,7 +31,8 @@ class room {
 // Reserves address space without memory behind it; null when there is none.
 void* reserve(std::size_t bytes) noexcept;
 
-// After fork in the child: another thread may have held the lock.
-void arena_reset_lock() noexcept;
+// Around a fork: the child has no other thread that would finish what it does to the arena.
+void arena_lock() noexcept;
+void arena_unlock() noexcept;
 
 }  // namespace bide::base

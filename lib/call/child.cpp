@@ -41,8 +41,9 @@ long fork_now(long flags, long parent_tid, long child_tid) noexcept {
   const core::signal_set mask = mask_for_kernel(*core::this_thread()) & ~core::mended;
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
-  io::all_fds_shared();
+  core::before_fork();
   const long pid = sys::raw(SYS_clone, flags, 0, parent_tid, child_tid, 0);
+  core::after_fork();
   if (pid == 0) {
     begin_child(flags & CLONE_CHILD_CLEARTID ? reinterpret_cast<std::uint32_t*>(child_tid) : nullptr);
   } else {

@@ -178,7 +178,8 @@ std::size_t touched(const stack& s) noexcept {
   return resident;
 }
 
-void reset_stack_lock() noexcept { lock.store(0, std::memory_order_relaxed); }
+void lock_stacks() noexcept { base::spin_lock(lock); }
+void unlock_stacks() noexcept { base::spin_unlock(lock); }
 
 stack_counts count_stacks() noexcept {
   base::spin_guard guard(lock);

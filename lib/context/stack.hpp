@@ -44,8 +44,9 @@ std::size_t touched(const stack&) noexcept;
 // Rounds up to a size that stacks come in; 0 if out of bounds.
 std::size_t round_stack_size(std::size_t) noexcept;
 
-// After fork in the child.
-void reset_stack_lock() noexcept;
+// Around a fork, as the arena's (lib/base/arena.hpp), and before that one's.
+void lock_stacks() noexcept;
+void unlock_stacks() noexcept;
 
 // Stacks carved from slabs since the process began, and those lying cold.
 struct stack_counts {

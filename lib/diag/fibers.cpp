@@ -1,13 +1,13 @@
 #include "lib/diag/fibers.hpp"
 
-#include <string.h>
+#include <atomic>
 
 #include "lib/sys/raw.hpp"
 
 namespace bide::diag {
 namespace {
 
-std::size_t (*list_workers)(core::worker_core**, std::size_t) noexcept = nullptr;
+std::atomic<worker_list> list_workers{nullptr};
 
 const char* state_name(core::fiber_state s) noexcept {
   switch (s) {
@@ -21,7 +21,7 @@ const char* state_name(core::fiber_state s) noexcept {
 
 }  // namespace
 
-void set_worker_list(std::size_t (*list)(core::worker_core**, std::size_t) noexcept) noexcept { list_workers = list; }
+void set_worker_list(worker_list list) noexcept { list_workers.store(list, std::memory_order_release); }
 
 void describe(base::text& t, const core::fiber& f) noexcept {
   t << "fiber " << f.id;
@@ -36,7 +36,8 @@ void describe(base::text& t, const core::fiber& f) noexcept {
 void list_fibers(int fd) noexcept {
   constexpr std::size_t most_lines = 100;
   core::worker_core* workers[core::most_workers];
-  const std::size_t count = list_workers ? list_workers(workers, core::most_workers) : 0;
+  const worker_list list = list_workers.load(std::memory_order_acquire);
+  const std::size_t count = list ? list(workers, core::most_workers) : 0;
   std::size_t lines = 0, left_out = 0;
   for (std::size_t i = 0; i < count; ++i) {
     for (const core::fiber& f : workers[i]->all) {

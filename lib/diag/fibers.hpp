@@ -9,7 +9,8 @@
 namespace bide::diag {
 
 // How the workers of the process are found; the scheduler says so when the first runtime opens.
-void set_worker_list(std::size_t (*list)(core::worker_core** out, std::size_t room) noexcept) noexcept;
+using worker_list = std::size_t (*)(core::worker_core** out, std::size_t room) noexcept;
+void set_worker_list(worker_list) noexcept;  // any thread
 
 // Appends "fiber 7 'name' (file.cpp:12)".
 void describe(base::text&, const core::fiber&) noexcept;

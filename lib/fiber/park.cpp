@@ -4,6 +4,7 @@
 
 #include "lib/base/alone.hpp"
 #include "lib/base/assert.hpp"
+#include "lib/fiber/bell.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -12,10 +13,24 @@ namespace bide::core {
 __thread worker_core* bide_this_worker = nullptr;
 #endif
 
+namespace {
+
+std::atomic<std::uint32_t> ringers{0};  // of all workers: those who are about to write to a bell
+
+}  // namespace
+
 void ring(worker_core& w) noexcept {
-  if (!w.asleep.exchange(false, std::memory_order_seq_cst)) return;
-  const std::uint64_t one = 1;
-  sys::raw(SYS_write, w.bell, &one, sizeof one);
+  // Counted first: a worker that ends keeps its bell until nobody who may have found it asleep is about to ring.
+  ringers.fetch_add(1, std::memory_order_seq_cst);
+  if (w.asleep.exchange(false, std::memory_order_seq_cst)) {
+    const std::uint64_t one = 1;
+    sys::raw(SYS_write, w.bell, &one, sizeof one);
+  }
+  ringers.fetch_sub(1, std::memory_order_release);
+}
+
+void until_nobody_rings() noexcept {
+  while (ringers.load(std::memory_order_seq_cst) != 0) __builtin_ia32_pause();
 }
 
 bool wake(waiter& w, wait_result result) noexcept {

@@ -12,11 +12,20 @@
 
 namespace bide::core {
 
-// Other threads may have held any of our locks, and are not there to let go. Their fibers' stacks stay mapped and
+void before_fork() noexcept {
+  io::all_fds_shared();
+  context::lock_stacks();
+  base::arena_lock();
+}
+
+void after_fork() noexcept {
+  base::arena_unlock();
+  context::unlock_stacks();
+}
+
+// Other threads may have held any other of our locks, and are not there to let go. Their fibers' stacks stay mapped and
 // unused, as other threads' stacks do.
 void after_fork_in_child() noexcept {
-  base::arena_reset_lock();
-  context::reset_stack_lock();
   core::forget_surplus();
   io::offload_after_fork();
   io::all_fds_shared();
@@ -57,7 +66,10 @@ void after_fork_in_child() noexcept {
 #ifndef BIDE_PRELOAD
 void watch_forks() {
   static const int registered =
-      pthread_atfork(nullptr, [] { io::all_fds_shared(); }, [] { after_fork_in_child(); });
+      pthread_atfork(before_fork, after_fork, [] {
+        after_fork();
+        after_fork_in_child();
+      });
   (void)registered;
 }
 

@@ -3,6 +3,11 @@
 
 namespace bide::core {
 
+// Before a fork: nobody else is inside of what the child goes on with, until after_fork(), which comes first in both
+// processes.
+void before_fork() noexcept;
+void after_fork() noexcept;
+
 // In the child: only the calling fiber is left.
 void after_fork_in_child() noexcept;
 

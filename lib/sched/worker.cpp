@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/clock.hpp"
+#include "lib/fiber/bell.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/runtime.hpp"
 #ifdef BIDE_PRELOAD
@@ -36,6 +37,8 @@ int worker::open(core::runtime& rt) noexcept {
 void worker::shut() noexcept {
   in.close();
   give_warm(*this);
+  // It is awake, so whoever comes to ring from now on finds nothing to do: rest() has stored that before.
+  until_nobody_rings();
   io.close();
   timers.close();
 }

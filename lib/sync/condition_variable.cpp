@@ -6,14 +6,23 @@ namespace bide {
 
 wait_result condition_variable::wait_erased(void* lock, void (*unlock)(void*), void (*relock)(void*), deadline until) {
   core::waiter w(core::waiter::reach::anyone);
-  core::wait_node n(w);
+  core::wait_node n;
   {
     const base::spin_guard guard(waiters_.lock);
     sync::push_back(waiters_, n);
   }
-  // Enlisted before the lock is let go: a notify that follows finds us.
+  // Enlisted before the lock is let go: a notify that follows finds us. And not waiting yet: letting it go may park, and a
+  // fiber is in reach of one waker at a time.
   unlock(lock);
-  const wait_result how = core::park(w, {"a condition variable"}, until.ns(), core::cancel_point::yes);
+  bool notified;
+  {
+    const base::spin_guard guard(waiters_.lock);
+    notified = !n.on;
+    n.who = &w;
+  }
+  const wait_result how =
+      notified ? wait_result::ready
+               : core::park(w, {"a condition variable"}, until.ns(), core::cancel_point::yes);
   sync::leave(waiters_, n, how);
   relock(lock);
   return how;

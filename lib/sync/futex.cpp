@@ -72,7 +72,7 @@ long wake_locked(wait_list& list, futex_word& word, long count, futex_word bits)
     n = n->next;
     if (p.word.load(std::memory_order_relaxed) != &word || !(p.bits & bits)) continue;
     take_off(list, p);
-    if (core::wake(p.who, wait_result::ready)) ++woken;
+    if (core::wake(*p.who, wait_result::ready)) ++woken;
   }
   return woken;
 }
@@ -100,7 +100,7 @@ bool was_woken(place& p) noexcept {
 // Enlisted under `list`'s lock, which it lets go.
 long wait_locked(wait_list& list, place& p, std::int64_t until) noexcept {
   base::spin_unlock(list.lock);
-  const wait_result how = core::park(p.who, {"a futex", -1, true}, until, core::cancel_point::yes);
+  const wait_result how = core::park(*p.who, {"a futex", -1, true}, until, core::cancel_point::yes);
   if (was_woken(p)) return 0;
   return how == wait_result::expired ? -ETIMEDOUT : -EINTR;
 }

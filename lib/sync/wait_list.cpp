@@ -19,7 +19,7 @@ void take_off(wait_list& l, wait_node& n) noexcept {
 bool wake_first(wait_list& l) noexcept {
   while (wait_node* n = l.head) {
     take_off(l, *n);
-    if (core::wake(n->who, wait_result::ready)) return true;
+    if (!n->who || core::wake(*n->who, wait_result::ready)) return true;
   }
   return false;
 }

@@ -12,8 +12,9 @@
 namespace bide::core {
 
 struct wait_node {
-  explicit wait_node(waiter& w) noexcept : who(w) {}
-  waiter& who;
+  wait_node() noexcept = default;
+  explicit wait_node(waiter& w) noexcept : who(&w) {}
+  waiter* who = nullptr;  // guarded by the list's lock; null: enlisted, and not waiting yet
   wait_node* next = nullptr;
   wait_node* previous = nullptr;
   bool on = false;  // guarded by the list's lock

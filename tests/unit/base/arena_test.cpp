@@ -144,12 +144,4 @@ TEST_SUITE("base/arena") {
     for (std::thread& t : threads) t.join();
     CHECK(overlaps == 0);
   }
-
-  TEST_CASE("a lock that another thread held at a fork can be reset in the child") {
-    // The lock can't be held from outside; that the reset leaves a working arena is what can be seen.
-    arena_reset_lock();
-    void* block = arena_allocate(10);
-    CHECK(block);
-    arena_free(block);
-  }
 }

@@ -194,4 +194,27 @@ TEST_SUITE("sync/condition_variable") {
       }
     });
   }
+
+  TEST_CASE("a notify that comes while the lock's unlock is parked is not missed, and wakes nothing else") {
+    on_workers([] {
+      struct {
+        bide::semaphore left, go;
+        void lock() {}
+        void unlock() {
+          left.release();
+          go.acquire();
+        }
+      } slow;
+      bide::condition_variable changed;
+      for (int round = 0; round < 3; ++round) {
+        auto waits = bide::spawn([&] { return changed.wait_until(slow, bide::deadline::never()); });
+        plain_thread notifies([&] {
+          slow.left.acquire();
+          changed.notify_one();
+          slow.go.release();
+        });
+        CHECK(waits.get() == bide::wait_result::ready);
+      }
+    });
+  }
 }

@@ -68,7 +68,7 @@ TEST_SUITE("task/this_fiber") {
       const auto start = bide::base::now();
       for (const int ms : {5, 1, 4, 2, 3}) {
         tasks.push_back(bide::spawn([=, &order] {
-          bide::sleep_until(bide::deadline::from_ns(start + ms * 1'000'000));
+          bide::sleep_until(bide::deadline::from_ns(start + ms * 50'000'000));
           order.push_back(ms);
         }));
       }
