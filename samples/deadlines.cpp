@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 using bide::deadline;
 
 const char* text(bide::wait_result how) {
-  const char* const names[] = {"ready", "expired", "cancelled", "closed"};
+  const char* const names[] = {"ready", "expired", "cancelled", "closed", "timed out"};
   return names[static_cast<int>(how)];
 }
 

@@ -22,23 +22,23 @@ class condition_variable {
   /// Wakes everyone who waits now. Never parks.
   BIDE_API void notify_all() noexcept;
 
-  /// Errors:   throws `cancelled`.
+  /// Errors:   throws `cancelled` or `timed_out`.
   template <class Lock>
   void wait(Lock& lock) {
-    if (wait_until(lock, deadline::never()) == wait_result::cancelled) throw cancelled{};
+    detail::must_be_ready(wait_until(lock, deadline::never()));
   }
   template <class Lock, class Predicate>
   void wait(Lock& lock, Predicate ready) {
     while (!ready()) wait(lock);
   }
 
-  /// Returns:  ready when notified, expired, or cancelled.
+  /// Returns:  ready when notified, expired, cancelled or timed_out.
   template <class Lock>
   [[nodiscard]] wait_result wait_until(Lock& lock, deadline until) {
     return wait_erased(&lock, [](void* l) { static_cast<Lock*>(l)->unlock(); },
                        [](void* l) { static_cast<Lock*>(l)->lock(); }, until);
   }
-  /// Returns:  ready when the condition holds, whatever ended the wait; else expired or cancelled.
+  /// Returns:  ready when the condition holds, whatever ended the wait; else how the wait ended.
   template <class Lock, class Predicate>
   [[nodiscard]] wait_result wait_until(Lock& lock, deadline until, Predicate ready) {
     while (!ready()) {

@@ -15,21 +15,22 @@ namespace bide {
 /// A mutex for fibers of any worker and for plain threads; meets *TimedLockable* but for its own deadline type.
 ///
 /// Unlocking hands it to the longest waiter, so nobody overtakes. It is not recursive.
-/// Parks:    lock() until it is free; on a plain thread, blocks the thread. Not a point of cancellation.
+/// Parks:    lock() until it is free; on a plain thread, blocks the thread. Not a point of cancellation, but a
+///           bide::timeout around it reaches it, unless an exception is on its way: destructors may lock.
 class mutex {
  public:
   constexpr mutex() noexcept = default;
   mutex(const mutex&) = delete;
   mutex& operator=(const mutex&) = delete;
 
-  /// Errors:   std::system_error EDEADLK if every fiber is parked and nothing could ever unlock it.
+  /// Errors:   std::system_error EDEADLK if every fiber is parked and nothing could ever unlock it; `timed_out`.
   void lock() {
-    if (!try_lock()) (void)lock_slow(deadline::never());
+    if (!try_lock()) detail::must_be_ready(lock_slow(deadline::never()));
   }
   bool try_lock() noexcept {
     return replace(0, 1);
   }
-  /// Returns:  ready with the mutex held; expired without.
+  /// Returns:  ready with the mutex held; expired or timed_out without.
   [[nodiscard]] wait_result lock_until(deadline until) {
     return try_lock() ? wait_result::ready : lock_slow(until);
   }

@@ -25,12 +25,19 @@ struct options {
   stack_reuse reuse = stack_reuse::kept;
 };
 
+/// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.
+enum class ended_call : unsigned char {
+  fails,    ///< Returns -1 with ECANCELED or ETIMEDOUT.
+  unwinds,  ///< Throws `cancelled` or `timed_out`, as pthread_cancel(3) unwinds: C code on the way is left as it is.
+};
+
 /// How one fiber is made.
 struct spawn_options {
   /// What reports and debuggers call the fiber; copied. Empty: "fiber-<id>".
   std::string_view name = {};
   /// As options::stack_size, for this fiber. 0: the runtime's.
   std::size_t stack_size = 0;
+  ended_call libc_calls = ended_call::fails;
   /// Where it was spawned, for reports.
   std::source_location where = std::source_location::current();
 };

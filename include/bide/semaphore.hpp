@@ -20,15 +20,15 @@ class semaphore {
   ///
   /// Parks:    until a permit or a cancel arrives; on a plain thread, blocks the thread.
   /// Threads:  any. Waiters are served in order of arrival, across workers.
-  /// Errors:   throws `cancelled` with nothing taken.
+  /// Errors:   throws `cancelled` or `timed_out` with nothing taken.
   void acquire() {
-    if (acquire_until(deadline::never()) == wait_result::cancelled) throw cancelled{};
+    detail::must_be_ready(acquire_until(deadline::never()));
   }
 
   /// Takes one permit, waiting at most until the deadline.
   ///
   /// Time:     monotonic; a deadline already past still takes a free permit.
-  /// Returns:  ready with the permit taken; expired or cancelled with nothing taken.
+  /// Returns:  ready with the permit taken; expired, cancelled or timed_out with nothing taken.
   [[nodiscard]] BIDE_API wait_result acquire_until(deadline until);
 
   /// Takes one permit if one is free. Never parks.

@@ -24,7 +24,7 @@ BIDE_API void yield() noexcept;
 ///
 /// Parks:    until then; on a plain thread, blocks the thread.
 /// Time:     monotonic. Zero and less return at once.
-/// Errors:   throws `cancelled`.
+/// Errors:   throws `cancelled` or `timed_out`.
 template <class Rep, class Period>
 void sleep_for(std::chrono::duration<Rep, Period> length) {
   detail::sleep_until(deadline::after(length));

@@ -1,9 +1,13 @@
 /// How a wait is bounded and how it ends. Used by every function that parks.
 #pragma once
 
+#include <bide/detail/export.hpp>
+
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <system_error>
 
 namespace bide {
 
@@ -12,7 +16,8 @@ enum class wait_result : std::uint8_t {
   ready,      ///< What was waited for came.
   expired,    ///< The deadline passed first.
   cancelled,  ///< The fiber was cancelled; this wait has consumed the cancellation.
-  closed,     ///< The descriptor waited on was closed by somebody else.
+  closed,     ///< What was waited on was closed by somebody else: a descriptor, a channel.
+  timed_out,  ///< The deadline of a bide::timeout around the wait passed.
 };
 
 /// A point on the monotonic clock after which a wait ends as expired.
@@ -65,5 +70,20 @@ class deadline {
 struct cancelled {
   const char* what() const noexcept { return "bide: the fiber was cancelled"; }
 };
+
+/// Thrown by a function of this API that parks, when a deadline around it has passed: asyncio's TimeoutError.
+///
+/// Its code is ETIMEDOUT, which is what a libc call in its place fails with.
+struct timed_out : std::system_error {
+  timed_out() : std::system_error(ETIMEDOUT, std::generic_category(), "bide: the deadline has passed") {}
+};
+
+namespace detail {
+/// Throws what a wait that ended like this says: `cancelled`, `timed_out` (also for expired), or EBADF for closed.
+[[noreturn]] BIDE_API void throw_ended(wait_result);
+inline void must_be_ready(wait_result how) {
+  if (how != wait_result::ready) throw_ended(how);
+}
+}  // namespace detail
 
 }  // namespace bide

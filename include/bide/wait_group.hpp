@@ -27,12 +27,12 @@ class wait_group {
   /// Waits until the count is zero.
   ///
   /// Parks:    until then; on a plain thread, blocks the thread.
-  /// Errors:   throws `cancelled`.
+  /// Errors:   throws `cancelled` or `timed_out`.
   void wait() {
-    if (wait_until(deadline::never()) == wait_result::cancelled) throw cancelled{};
+    detail::must_be_ready(wait_until(deadline::never()));
   }
 
-  /// Returns:  ready at zero; expired or cancelled before.
+  /// Returns:  ready at zero; expired, cancelled or timed_out before.
   [[nodiscard]] BIDE_API wait_result wait_until(deadline until);
 
  private:

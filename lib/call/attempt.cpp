@@ -160,6 +160,7 @@ long fd_call::back_off(std::int64_t until) noexcept {
   const std::int64_t again = std::min(until, base::after(base::now(), pause));
   const wait_result how = core::park(w, {name_, fd_, true}, again, core::cancel_point::yes);
   if (how == wait_result::cancelled) return -ECANCELED;
+  if (how == wait_result::timed_out) return -ETIMEDOUT;
   return how == wait_result::expired && again == until ? -ETIME : 0;
 }
 

@@ -65,7 +65,8 @@ class fd_call {
   }
 
   // An attempt would have waited: waits in its place. Returns 0 for another attempt, or what the call returns if it has
-  // nothing to show: -EAGAIN (the caller asked not to wait, or the timeout passed), -EINTR, -ECANCELED, -EBADF, -ENOMEM.
+  // nothing to show: -EAGAIN (the caller asked not to wait, or the timeout passed), -EINTR, -ECANCELED, -ETIMEDOUT
+  // (the deadline of a scope around it), -EBADF, -ENOMEM.
   // A call that has moved something is not restarted after a signal handler: it returns what it moved.
   enum class moved : bool { nothing, something };
   long wait(moved so_far = moved::nothing) noexcept;

@@ -1,5 +1,7 @@
 #include "lib/call/border.hpp"
 
+#include <errno.h>
+
 #include "asm/gate.h"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/table.hpp"
@@ -27,6 +29,16 @@ int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept
 }
 
 unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
+
+void bide_ended(long answer) {
+  const bide::core::fiber* me = bide::core::this_fiber();
+  if (!me || !me->unwinds) return;
+  if (answer == -ECANCELED) throw bide::cancelled{};
+  // A connection may time out by itself.
+  for (const bide::detail::scope* s = me->scope; s && s->how != bide::wait_result::ready; s = s->outer) {
+    if (s->until <= bide::base::now()) throw bide::timed_out{};
+  }
+}
 
 void bide_note_signal(bool restarts) noexcept { bide::core::note_signal(restarts); }
 

@@ -27,6 +27,9 @@ BIDE_API int bide_offload(void (*work)(void*), void* argument, const char* what)
 // Runtimes in the process now.
 BIDE_API unsigned bide_runtimes() noexcept;
 
+// A call on a fiber ended with ECANCELED or ETIMEDOUT: throws if that came from outside and the fiber unwinds.
+BIDE_API void bide_ended(long answer);
+
 // In a signal handler, on any thread: a handler ran, with or without SA_RESTART.
 BIDE_API void bide_note_signal(bool restarts) noexcept;
 

@@ -111,6 +111,7 @@ long sleep_a_little(const char* name, std::int64_t until) noexcept {
   const std::int64_t again = std::min(until, base::after(base::now(), 5'000'000));
   const wait_result how = core::park(w, {name, -1, true}, again, core::cancel_point::yes);
   if (how == wait_result::cancelled) return -ECANCELED;
+  if (how == wait_result::timed_out) return -ETIMEDOUT;
   return how == wait_result::expired && again == until ? -ETIME : 0;
 }
 
@@ -181,6 +182,7 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
   switch (how) {
     case wait_result::expired: return -ETIME;
     case wait_result::cancelled: return -ECANCELED;
+    case wait_result::timed_out: return -ETIMEDOUT;
     default: return 0;  // closed: the next look says POLLNVAL
   }
 }

@@ -10,13 +10,14 @@
 namespace bide::call {
 namespace {
 
-// Parks until then. Returns 0, -EINTR or -ECANCELED. signal(7): sleeps are never restarted after a handler.
+// Parks until then. Returns 0, -EINTR, -ECANCELED or -ETIMEDOUT. signal(7): sleeps are never restarted after a handler.
 long sleep_until(std::int64_t until, const char* name) noexcept {
   until = std::min(until, base::never - 1);  // even the longest has an end, and is no deadlock
   while (base::now() < until) {
     core::waiter w(core::waiter::reach::home);
     const wait_result how = core::park(w, {name, -1, true}, until, core::cancel_point::yes);
     if (how == wait_result::cancelled) return -ECANCELED;
+    if (how == wait_result::timed_out) return -ETIMEDOUT;
     if (signal_seen(true) == after_signal::report) return -EINTR;
   }
   return 0;

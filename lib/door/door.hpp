@@ -43,7 +43,7 @@ inline long with_errno(long answer) noexcept {
 }
 
 template <class... Args>
-long call(long nr, Args... args) BIDE_MAY_UNWIND {
+long call(long nr, Args... args) {
   static_assert(sizeof...(Args) <= 6);
   const long a[6] = {sys::word(args)...};
 #ifdef BIDE_PRELOAD
@@ -54,7 +54,9 @@ long call(long nr, Args... args) BIDE_MAY_UNWIND {
   pthread_setcanceltype(before, nullptr);
   return answer;
 #else
-  return bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  const long answer = bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  if (answer == -ECANCELED || answer == -ETIMEDOUT) [[unlikely]] bide_ended(answer);
+  return answer;
 #endif
 }
 

@@ -35,7 +35,7 @@ std::uint64_t new_id(worker_core& w) noexcept {
 // What of an ended fiber's record must not reach the next; the rest is written before it is read.
 void make_fresh(fiber& f) noexcept {
   f.state = fiber_state::fresh;
-  f.cancel_pending = f.released = false;
+  f.cancel_pending = f.released = f.unwinds = false;
   f.done.store(false, std::memory_order_relaxed);
   f.thread = {};
   f.wait = nullptr;
@@ -44,6 +44,8 @@ void make_fresh(fiber& f) noexcept {
   f.joiners = nullptr;
   f.requests.store(0, std::memory_order_relaxed);
   f.drop = nullptr;
+  f.on_cancel = nullptr;
+  f.scope = nullptr;
   f.tid = 0;
   f.name_text = nullptr;
   f.name_length = 0;
@@ -122,7 +124,7 @@ void finish(fiber& f) noexcept {
 // for it to make: where to, and who says so. A function that never returned would leave the processor's return
 // predictor one call off for the fiber that runs next.
 extern "C" BIDE_UNCOUNTED context::arrival bide_fiber_main(context::arrival a) {
-  fiber& me = *static_cast<fiber*>(a.data)->home->current;
+  fiber& me = *static_cast<fiber*>(a.data)->home->current.get();
   arrive(me, a);
   me.body(me.frame);
   finish(me);
@@ -213,6 +215,7 @@ void forget_surplus() noexcept {
 void request(fiber& f, std::uint32_t which) noexcept {
   worker_core& home = *f.home;
   const bool done = f.done.load(std::memory_order_acquire);
+  if (which == request_cancel && !done && f.on_cancel) f.on_cancel(f);
   if (which == request_release && done && f.drop) {
     // The result goes here, in the releaser's own context: what destroys it may wait.
     f.drop(f.frame, f);
@@ -232,6 +235,11 @@ void request(fiber& f, std::uint32_t which) noexcept {
   // Refused: the worker has ended. If the fiber has as well, the record is the caller's alone; if not, this is the child
   // of a fork, where the fiber is not.
   if (!post(home, f.request_mail) && done) deliver_requests(f.request_mail);
+}
+
+void settle_requests() noexcept {
+  fiber& me = *this_fiber();
+  while (me.requests.load(std::memory_order_acquire) != 0) yield(*me.home, me);
 }
 
 namespace {

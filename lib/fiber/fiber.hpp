@@ -6,10 +6,13 @@
 
 #include <boost/intrusive/list.hpp>
 
+#include <bide/detail/scope.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <string_view>
 
+#include "lib/base/relaxed.hpp"
 #include "lib/context/stack.hpp"
 #include "lib/context/switch.hpp"
 #include "lib/context/thread_state.hpp"
@@ -55,9 +58,10 @@ struct alignas(64) fiber {
   context::thread_state thread;
   void* signal_stack = nullptr;  // sigaltstack(2), where fibers are threads; null: none
   std::uintptr_t thread_pointer = 0;  // FS base, where fibers own their TLS
-  fiber_state state = fiber_state::fresh;
+  base::relaxed<fiber_state> state = fiber_state::fresh;
   bool cancel_pending = false;   // consumed by the next wait that can be cancelled
   bool released = false;         // the handle is gone
+  bool unwinds = false;          // a call ended from outside throws, through the symbol door
   void (*after_leaving)(fiber&) noexcept = nullptr;  // run once by whoever runs next, when this stack is left
   std::atomic<bool> done{false};  // written at home; any thread may read
 
@@ -68,10 +72,12 @@ struct alignas(64) fiber {
   bool interrupt_restarts = false;  // that handler asked for SA_RESTART
   wait_reason reason;
   timer expiry;
+  detail::scope* scope = nullptr;  // the innermost around what it runs
 
   // What it runs.
   void (*body)(void* frame) = nullptr;
   void (*drop)(void* frame, fiber&) = nullptr;
+  void (*on_cancel)(fiber&) noexcept = nullptr;  // told of each cancel, by whoever asks for it; set before the start
   void* frame = nullptr;
   join_node* joiners = nullptr;  // in no order; each waits for `done`
 

@@ -73,14 +73,44 @@ wait_result block_thread(waiter& w, std::int64_t until) noexcept {
   return w.result();
 }
 
+// What the scopes around a wait allow it.
+struct bounds {
+  std::int64_t until;
+  cancel_point point;
+  const detail::scope* by = nullptr;  // the scope that `until` is from
+};
+
+bounds within_scopes(const fiber& f, std::int64_t until, cancel_point point) noexcept {
+  bounds b{until, point};
+  for (const detail::scope* s = f.scope; s; s = s->outer) {
+    if (s->how == wait_result::ready) {
+      if (b.point != cancel_point::no) b.point = cancel_point::if_stuck;
+      break;
+    }
+    const bool reaches = point == cancel_point::yes || (point == cancel_point::if_late && s->how == wait_result::timed_out);
+    if (!reaches || s->until >= b.until) continue;
+    b.until = s->until;
+    b.by = s;
+  }
+  return b;
+}
+
 }  // namespace
 
 wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point point) noexcept {
   fiber* const f = w.who;
   if (!f) return block_thread(w, until);
   worker_core& home = *f->home;
+  const detail::scope* by = nullptr;
+  if (f->scope && point != cancel_point::no) [[unlikely]] {
+    const bounds b = within_scopes(*f, until, point);
+    until = b.until;
+    point = b.point;
+    by = b.by;
+    if (by && until <= base::now()) wake(w, by->how);
+  }
   const bool cancelled = point == cancel_point::yes ? f->cancel_pending || home.closing
-                                                    : point == cancel_point::if_stuck && home.stuck;
+                                                    : point != cancel_point::no && home.stuck;
   if (cancelled && wake(w, wait_result::cancelled)) f->cancel_pending = false;
   const std::uint32_t word = w.word.load(std::memory_order_acquire);
   if (word != waiter::undecided && !(word & waiter::posted)) return w.result();
@@ -94,7 +124,41 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
   leave(home, *f);
   if (f->expiry.armed()) home.timers.disarm(f->expiry);
   f->wait = nullptr;
-  return w.result();
+  const wait_result how = w.result();
+  return how == wait_result::expired && by ? by->how : how;
+}
+
+void keep_cancel(fiber& f) noexcept {
+  for (const detail::scope* s = f.scope; s && s->how != wait_result::ready; s = s->outer) {
+    if (s->how == wait_result::cancelled && s->until <= base::now()) return;  // that one ends the next wait by itself
+  }
+  f.cancel_pending = true;
+}
+
+void enter(fiber& f, detail::scope& s) noexcept {
+  s.outer = f.scope;
+  f.scope = &s;
+}
+
+void leave(fiber& f, detail::scope& s) noexcept {
+  // Usually the innermost; those that a program keeps elsewhere than on its stack may end in any order.
+  for (detail::scope** at = &f.scope; *at; at = &(*at)->outer) {
+    if (*at != &s) continue;
+    *at = s.outer;
+    return;
+  }
+  BIDE_ASSERT(false, "a scope was left by another fiber than the one that entered it");
+}
+
+void end_scope(fiber& f, detail::scope& s) noexcept {
+  s.until = 0;
+  if (f.state != fiber_state::parked || static_cast<cancel_point>(f.wait_cancel_point) != cancel_point::yes) return;
+  for (const detail::scope* at = f.scope; at && at->how != wait_result::ready; at = at->outer) {
+    if (at == &s) {
+      wake(*f.wait, s.how);
+      return;
+    }
+  }
 }
 
 void yield(worker_core& w, fiber& me) noexcept {
@@ -111,7 +175,7 @@ void yield(worker_core& w, fiber& me) noexcept {
 void cancel(fiber& f) noexcept {
   if (f.done.load(std::memory_order_relaxed)) return;
   const auto point = static_cast<cancel_point>(f.wait_cancel_point);
-  const bool may_end = point == cancel_point::yes || (point == cancel_point::if_stuck && f.home->stuck);
+  const bool may_end = point == cancel_point::yes || (point != cancel_point::no && f.home->stuck);
   if (f.state == fiber_state::parked && may_end && wake(*f.wait, wait_result::cancelled)) return;
   f.cancel_pending = true;
 }

@@ -35,8 +35,9 @@ struct waiter {
   const reach from;
 };
 
-// if_stuck: only when every fiber is parked and nothing is left that could wake one.
-enum class cancel_point : std::uint8_t { no, if_stuck, yes };
+// What ends a wait from outside. if_stuck: only that every fiber is parked and nothing is left that could wake one.
+// if_late: a scope's deadline as well. yes: a cancel as well.
+enum class cancel_point : std::uint8_t { no, if_stuck, if_late, yes };
 
 // Ends a wait if nothing has ended it yet. Returns whether this call did. Any thread that the waiter's reach allows;
 // the waiter may be gone when this returns.
@@ -44,7 +45,8 @@ bool wake(waiter&, wait_result) noexcept;
 
 // Waits until somebody has decided, at most until the monotonic `until`.
 //
-// On a fiber, parks it; on a plain thread, blocks it. A cancel that came before ends it at once, if it is a cancel point.
+// On a fiber, parks it; on a plain thread, blocks it. A cancel that came before ends it at once, if it is a cancel point,
+// and so does a scope around it whose time has come.
 wait_result park(waiter&, wait_reason, std::int64_t until, cancel_point) noexcept;
 
 // Makes the fiber ready again behind the others that are, and lets those run.
@@ -87,6 +89,35 @@ void adopt_running(worker_core&, fiber&) noexcept;
 
 // Ends the running fiber, for one that has no frame to return to. `after_leaving` runs when its stack is left.
 [[noreturn]] void end_here(fiber&) noexcept;
+
+// Puts a cancel back that a wait has consumed, for the next: its call had a result all the same. On the fiber itself.
+void keep_cancel(fiber&) noexcept;
+
+// A scope begins or ends around what the running fiber does.
+void enter(fiber&, detail::scope&) noexcept;
+void leave(fiber&, detail::scope&) noexcept;
+// On the fiber's home: a scope of its ends every wait in it from now on.
+void end_scope(fiber&, detail::scope&) noexcept;
+
+// Nothing from outside ends the waits of the running fiber meanwhile. Does nothing on a plain thread.
+class shield {
+ public:
+  shield() noexcept : who_(this_fiber()) {
+    if (who_) enter(*who_, scope_);
+  }
+  ~shield() {
+    if (who_) leave(*who_, scope_);
+  }
+  shield(const shield&) = delete;
+
+ private:
+  fiber* const who_;
+  detail::scope scope_{0, wait_result::ready, nullptr};
+};
+
+// Waits until every request that others made of the running fiber is carried out: one who asked without holding its
+// handle must not find the record gone.
+void settle_requests() noexcept;
 
 // Asks a fiber's home for what only it may do; any thread. `request_release` is the handle's last word.
 void request(fiber&, std::uint32_t which) noexcept;

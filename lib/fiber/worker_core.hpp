@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/base/clock.hpp"
+#include "lib/base/relaxed.hpp"
 #include "lib/context/thread_pointer.hpp"
 #include "lib/fiber/fiber.hpp"
 #include "lib/fiber/inbox.hpp"
@@ -29,7 +30,7 @@ inline constexpr std::uint64_t own_slice = shortest_slice / 4;
 
 struct worker_core {
   // The switch.
-  fiber* current = nullptr;
+  base::relaxed<fiber*> current = nullptr;
   run_queue ready;
   std::uint32_t until_check = 64;  // switches before the next look at the time
   std::uint32_t check_every = 64;
@@ -96,7 +97,7 @@ inline void become_worker(worker_core* w) noexcept { bide_this_worker = w; }
 // The running fiber; null on a plain thread and in a worker's own context.
 inline fiber* this_fiber() noexcept {
   worker_core* w = this_worker();
-  return w && w->current != &w->loop ? w->current : nullptr;
+  return w && w->current != &w->loop ? w->current.get() : nullptr;
 }
 
 // Rings the bell if the worker sleeps. Any thread, also in a signal handler.

@@ -22,6 +22,7 @@ long outcome(const fd_wait& place, wait_result how) noexcept {
     case wait_result::expired: return -ETIME;
     case wait_result::cancelled: return -ECANCELED;
     case wait_result::closed: return -EBADF;
+    case wait_result::timed_out: return -ETIMEDOUT;
   }
   __builtin_unreachable();
 }
@@ -142,7 +143,7 @@ long reactor::request(int fd, readiness which, ring_op& op, const char* call, st
   const wait_result how = core::park(w, {call, fd, true}, until, core::cancel_point::yes);
   // A result that came with a cancel is not lost, nor is the cancel: the next wait has it.
   const auto with_result = [&](int result) {
-    if (how == wait_result::cancelled) w.who->cancel_pending = true;
+    if (how == wait_result::cancelled) core::keep_cancel(*w.who);
     return result;
   };
   // It must be over before this stack goes on: the kernel writes into it.

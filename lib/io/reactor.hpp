@@ -53,8 +53,8 @@ class reactor final : loop::listener {
   // The child of a fork. Returns 0 or -errno.
   int reopen() noexcept;
 
-  // Waits until the descriptor is ready for `which`. Returns 0 when it may be, or -ETIME, -ECANCELED, -EBADF (closed
-  // meanwhile), -ENOMEM or -ENOSPC (the kernel would not watch it).
+  // Waits until the descriptor is ready for `which`. Returns 0 when it may be, or -ETIME, -ECANCELED, -ETIMEDOUT (a scope's
+  // deadline), -EBADF (closed meanwhile), -ENOMEM or -ENOSPC (the kernel would not watch it).
   long wait(int fd, readiness which, const char* call, std::int64_t until) noexcept;
 
   // Puts a place in a descriptor's list and starts watching, for those who wait for several. Returns 0 or -ENOMEM.

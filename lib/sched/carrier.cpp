@@ -243,7 +243,7 @@ long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waitin
   if (w.signalled.load(std::memory_order_relaxed)) return -EINTR;
   // Nobody else is there to be held up.
   if (live_threads() == 1) return bide_gate_wait(nr, a, b, c, d, e, f);
-  auto& me = *static_cast<thread*>(w.current);
+  auto& me = *static_cast<thread*>(w.current.get());
   auto& mine = *static_cast<carrier*>(w.carrier);
   mine.block.signalled.store(0, std::memory_order_relaxed);
   w.kernel_calls.store(w.kernel_calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -271,7 +271,7 @@ long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waitin
 }
 
 bool take_from_kernel_thread(worker_core& w, void* holder) noexcept {
-  auto& t = *static_cast<thread*>(w.current);
+  auto& t = *static_cast<thread*>(w.current.get());
   t.held_by = static_cast<carrier*>(holder);
   if (!w.in_kernel.compare_exchange_strong(holder, nullptr, std::memory_order_acq_rel)) {
     return false;
@@ -296,7 +296,7 @@ void lend_for_tail(signal_set mask) noexcept {
   worker_core& w = *this_worker();
   auto& mine = *static_cast<carrier*>(w.carrier);
   mine.lent = &w;
-  mine.tail_thread = static_cast<thread*>(w.current);
+  mine.tail_thread = static_cast<thread*>(w.current.get());
   mine.block.returned = 0;
   w.kernel_calls.store(w.kernel_calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   mine.block.worker = nullptr;

@@ -304,7 +304,7 @@ void route_signals(worker_core& here) noexcept {
   context::this_block().signalled.store(0, std::memory_order_relaxed);
   here.signalled.store(0, std::memory_order_seq_cst);
   if (here.index == 0) apply_process_mask();
-  thread* me = here.current == &here.loop ? nullptr : static_cast<thread*>(here.current);
+  thread* me = here.current == &here.loop ? nullptr : static_cast<thread*>(here.current.get());
   signal_set left = noted();
   while (left) {
     search s{};

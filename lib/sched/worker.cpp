@@ -123,7 +123,10 @@ void worker::rest_without_hope() noexcept {
 
 void worker::cancel_all() noexcept {
   // A cancelled fiber only becomes ready here, so the list doesn't change under us.
-  for (fiber& f : all) cancel(f);
+  for (fiber& f : all) {
+    if (f.on_cancel) f.on_cancel(f);
+    cancel(f);
+  }
 }
 
 }  // namespace bide::core

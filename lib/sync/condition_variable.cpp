@@ -24,6 +24,8 @@ wait_result condition_variable::wait_erased(void* lock, void (*unlock)(void*), v
       notified ? wait_result::ready
                : core::park(w, {"a condition variable"}, until.ns(), core::cancel_point::yes);
   sync::leave(waiters_, n, how);
+  // The lock is held again whatever a scope's deadline says.
+  const core::shield from_scopes;
   relock(lock);
   return how;
 }

@@ -1,5 +1,6 @@
 #include <bide/mutex.hpp>
 
+#include <exception>
 #include <system_error>
 
 #include "lib/sync/wait_list.hpp"
@@ -23,7 +24,8 @@ wait_result mutex::lock_slow(deadline until) {
     base::spin_unlock(waiters_.lock);
     return wait_result::ready;
   }
-  const wait_result how = sync::park_on(waiters_, {"a mutex"}, until.ns(), core::cancel_point::if_stuck);
+  const auto point = std::uncaught_exceptions() ? core::cancel_point::if_stuck : core::cancel_point::if_late;
+  const wait_result how = sync::park_on(waiters_, {"a mutex"}, until.ns(), point);
   if (how != wait_result::ready) {
     // The last waiter gone: the next unlock need not look for one.
     const base::spin_guard guard(waiters_.lock);

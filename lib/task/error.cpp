@@ -1,6 +1,6 @@
 #include "lib/task/error.hpp"
 
-#include <system_error>
+#include <bide/wait.hpp>
 
 namespace bide::task_layer {
 
@@ -9,3 +9,15 @@ void fail(int error, const std::string& what) {
 }
 
 }  // namespace bide::task_layer
+
+namespace bide::detail {
+
+void throw_ended(wait_result how) {
+  switch (how) {
+    case wait_result::cancelled: throw cancelled{};
+    case wait_result::closed: task_layer::fail(EBADF, "what was waited on is closed");
+    default: throw timed_out{};
+  }
+}
+
+}  // namespace bide::detail

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "lib/base/spin.hpp"
 #include "lib/base/text.hpp"
 #include "lib/context/stack.hpp"
 #include "lib/diag/fibers.hpp"
@@ -20,6 +21,28 @@ using task_layer::fail;
 
 char* align_down(char* p, std::size_t align) noexcept {
   return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(p) & ~(align - 1));
+}
+
+// The end of what a task runs, still on its fiber: whoever watches is told, then the callbacks, then its group.
+void end(frame& me, task_state how) noexcept {
+  callback* todo;
+  {
+    const base::spin_guard guard(me.lock);
+    me.state.store(how, std::memory_order_release);
+    while (watch* w = me.watchers) {
+      me.watchers = w->next;
+      if (w->next) w->next->previous = nullptr;
+      w->on = false;
+      w->ended(*w);
+    }
+    todo = me.callbacks;
+    me.callbacks = nullptr;
+  }
+  while (todo) {
+    callback* next = todo->next;
+    todo->call(todo, how);
+    todo = next;
+  }
 }
 
 }  // namespace
@@ -42,6 +65,7 @@ fiber* prepare_fiber(const spawn_options& how, const void* caller, std::size_t s
   if (!f)
     fail(ENOMEM, "spawn() can't get a stack of " + std::to_string(bytes) +
                      " bytes; see ulimit -v, vm.overcommit_memory and vm.max_map_count");
+  f->unwinds = how.libc_calls == ended_call::unwinds;
   f->where = {how.where.file_name(), how.where.line(), nullptr};
   if (caller) f->where = {nullptr, 0, caller};
   char* top = reinterpret_cast<char*>(f);
@@ -63,7 +87,18 @@ void start_fiber(fiber* f, frame* placed) noexcept {
   core::worker_core& mine = *core::this_worker();
   char* top = align_down(static_cast<char*>(f->frame), 64);
   f->frame = placed;
-  f->body = [](void* p) { static_cast<frame*>(p)->run(*static_cast<frame*>(p)); };
+  placed->who = f;
+  f->body = [](void* p) {
+    auto& me = *static_cast<frame*>(p);
+    me.state.store(task_state::running, std::memory_order_relaxed);
+    end(me, me.run(me));
+  };
+  if (placed->on_cancel) {
+    f->on_cancel = [](fiber& who) noexcept {
+      auto& its = *static_cast<frame*>(who.frame);
+      its.on_cancel(its);
+    };
+  }
   f->drop = [](void* p, fiber& who) { static_cast<frame*>(p)->drop(*static_cast<frame*>(p), who); };
   core::start(*f, mine.runtime->least_loaded(mine), top);
 }
@@ -71,23 +106,37 @@ void start_fiber(fiber* f, frame* placed) noexcept {
 void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }
 void cancel_fiber(fiber* f) noexcept { core::request(*f, core::request_cancel); }
 
-wait_result join_fiber(fiber* f, deadline until) {
+wait_result join_fiber(fiber* f, const frame* its, deadline until) {
+  if (f == core::this_fiber() && its->ended()) return wait_result::ready;  // in one of its callbacks
   if (f == core::this_fiber()) fail(EDEADLK, "fiber " + fiber_name(f) + " waits for its own end");
   return core::join(*f, until.ns());
 }
 
-bool fiber_done(const fiber* f) noexcept { return f->done.load(std::memory_order_acquire); }
+task_state fiber_task_state(const fiber* f, const frame* its) noexcept {
+  const task_state how = its->state.load(std::memory_order_acquire);
+  return how == task_state::running && f->state == core::fiber_state::parked ? task_state::parked : how;
+}
+
+void add_callback(frame& its, callback* c) {
+  base::spin_lock(its.lock);
+  if (!its.ended()) {
+    *its.last_callback = c;
+    its.last_callback = &c->next;
+    return base::spin_unlock(its.lock);
+  }
+  base::spin_unlock(its.lock);
+  c->call(c, its.state.load(std::memory_order_relaxed));
+}
+
 std::uint64_t fiber_id(const fiber* f) noexcept { return f->id; }
 
 std::string fiber_name(const fiber* f) {
   return f->name_length ? std::string(f->given_name()) : "fiber-" + std::to_string(f->id);
 }
 
-void report_uncollected(const fiber& who, std::exception_ptr error) noexcept {
-  base::text t;
-  t << "bide: nobody collected what ";
-  diag::describe(t, who);
-  t << " threw: ";
+namespace {
+
+base::text& append_what(base::text& t, std::exception_ptr error) noexcept {
   try {
     std::rethrow_exception(std::move(error));
   } catch (const std::exception& e) {
@@ -95,7 +144,25 @@ void report_uncollected(const fiber& who, std::exception_ptr error) noexcept {
   } catch (...) {
     t << "an exception that is no std::exception";
   }
-  (t << '\n').to_stderr();
+  return t << '\n';
+}
+
+}  // namespace
+
+void report_uncollected(const fiber& who, std::exception_ptr error) noexcept {
+  base::text t;
+  t << "bide: nobody collected what ";
+  diag::describe(t, who);
+  t << " threw: ";
+  append_what(t, std::move(error)).to_stderr();
+}
+
+void report_callback(std::exception_ptr error) noexcept {
+  base::text t;
+  t << "bide: a callback";
+  if (const fiber* me = core::this_fiber()) diag::describe(t << " of ", *me);
+  t << " threw: ";
+  append_what(t, std::move(error)).to_stderr();
 }
 
 void throw_no_result(const fiber* f, const char* what) {

@@ -44,7 +44,8 @@ namespace detail {
 void sleep_until(deadline until) {
   if (until.ns() <= base::now()) return;
   core::waiter w(core::waiter::reach::home);
-  if (core::park(w, {"a time"}, until.ns(), core::cancel_point::yes) == wait_result::cancelled) throw cancelled{};
+  const wait_result how = core::park(w, {"a time"}, until.ns(), core::cancel_point::yes);
+  if (how != wait_result::expired) throw_ended(how);
 }
 
 void offload(void (*work)(void*), void* argument) {

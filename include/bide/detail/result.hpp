@@ -3,6 +3,7 @@
 
 #include <bide/wait.hpp>
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <new>
@@ -12,6 +13,19 @@
 namespace bide::detail {
 
 enum class result_state : unsigned char { empty, value, exception, cancelled, taken };
+
+template <class R>
+struct const_result {
+  using type = const R&;
+};
+template <class R>
+struct const_result<R&> {
+  using type = R&;
+};
+template <>
+struct const_result<void> {
+  using type = void;
+};
 
 /// Owns: the value or exception until it is taken.
 template <class R>
@@ -71,11 +85,31 @@ class result {
     }
   }
 
+  /// Returns the value, which stays, or throws the exception, which counts as collected. Any number of threads.
+  typename const_result<R>::type share() const {
+    if (state_ == result_state::exception) std::rethrow_exception(error());
+    if (state_ == result_state::cancelled) throw cancelled{};
+    if constexpr (std::is_void_v<R>) {
+      return;
+    } else if constexpr (std::is_reference_v<R>) {
+      return *value_;
+    } else {
+      return value_;
+    }
+  }
+
+  /// Returns the exception, which stays and counts as collected; null if there is none.
+  std::exception_ptr error() const noexcept {
+    if (state_ != result_state::exception) return nullptr;
+    collected_.store(true, std::memory_order_relaxed);
+    return error_;
+  }
+
   /// Drops what is left. Returns the exception that nobody took, or null.
   std::exception_ptr clear() noexcept {
     std::exception_ptr error;
     if (state_ == result_state::exception) {
-      error = std::move(error_);
+      if (!collected_.load(std::memory_order_relaxed)) error = std::move(error_);
       error_.~exception_ptr();
     } else if (state_ == result_state::value) {
       if constexpr (!std::is_trivially_destructible_v<stored>) value_.~stored();
@@ -90,6 +124,7 @@ class result {
     std::exception_ptr error_;
   };
   result_state state_ = result_state::empty;
+  mutable std::atomic<bool> collected_{false};
 };
 
 }  // namespace bide::detail
