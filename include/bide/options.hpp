@@ -13,6 +13,12 @@ enum class stack_reuse : unsigned char {
   scrubbed,  ///< Zeroes: its pages go back to the kernel in between, about 4 us a fiber.
 };
 
+/// Where a call is made that waits for a disk: a read or write of a regular file, fsync, fallocate, open and kin.
+enum class file_calls : unsigned char {
+  direct,     ///< On the worker. A file in the page cache costs least; a slow disk holds up the worker's other fibers.
+  offloaded,  ///< On an offload thread, about 10 us a call; a read of what is in the page cache stays on the worker.
+};
+
 /// How a runtime is made. Read once, by `run`, which refuses bad values with std::system_error(EINVAL) that says why.
 struct options {
   /// Kernel threads that run fibers, 1 to 64. The caller of `run` is the first of them.
@@ -23,6 +29,7 @@ struct options {
   /// Threads that may run offloaded functions at the same time, 1 to 4096. They come with demand and end when idle.
   unsigned offload_threads = 64;
   stack_reuse reuse = stack_reuse::kept;
+  file_calls files = file_calls::direct;
 };
 
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.

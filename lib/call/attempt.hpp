@@ -179,4 +179,7 @@ long offloaded(fd_call& c, long nr, Args... args) noexcept {
   return offloaded(c.name(), c.fd(), timed ? restarts::no : restarts::yes, nr, sys::word(args)...);
 }
 
+// As attempt(), or on an offload thread if options::files says so: for what waits for a disk.
+long disk_call(long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept;
+
 }  // namespace bide::call

@@ -13,7 +13,6 @@
 #include "lib/sched/fork.hpp"
 #include "lib/sched/monitor.hpp"
 #include "lib/sched/runtime.hpp"
-#include "lib/sync/futex.hpp"
 
 namespace bide::call {
 namespace {
@@ -25,7 +24,6 @@ void begin_child(std::uint32_t* clear_tid) noexcept {
   core::thread& me = *core::this_thread();
   core::carriers_after_fork(mine);
   core::monitor_after_fork();
-  sync::futex_after_fork();
   core::threads_after_fork(me);
   me.clear_tid = clear_tid;
   core::after_fork_in_child();

@@ -168,7 +168,27 @@ long fcntl_call(long fd, long command, long argument, long, long, long) {
   }
 }
 
+namespace {
+
+// ioctl_tty(2): what waits until the output is out. A break lasts a quarter of a second.
+bool drains(long request) noexcept {
+  switch (request) {
+    case TCSBRK: case TCSBRKP: case TCSETSW: case TCSETSF: case TCSETAW: case TCSETAF: return true;
+    default: return false;
+  }
+}
+
+bool output_waits(int fd) noexcept {
+  int left = 0;
+  return sys::raw(SYS_ioctl, fd, TIOCOUTQ, &left) == 0 && left > 0;
+}
+
+}  // namespace
+
 long ioctl_call(long fd, long request, long argument, long, long, long) {
+  const bool breaks = (request == TCSBRK && !argument) || request == TCSBRKP;
+  if (drains(request) && (breaks || output_waits(static_cast<int>(fd))))
+    return offloaded("a terminal's output", static_cast<int>(fd), restarts::yes, SYS_ioctl, fd, request, argument);
   const long answer = attempt(SYS_ioctl, fd, request, argument);
   if (request == FIONBIO) {
     if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);

@@ -10,6 +10,8 @@ BIDE_CALL(read_call);
 BIDE_CALL(readv_call);
 BIDE_CALL(write_call);
 BIDE_CALL(writev_call);
+BIDE_CALL(preadv2_call);
+BIDE_CALL(pwritev2_call);
 BIDE_CALL(recvfrom_call);
 BIDE_CALL(sendto_call);
 
@@ -34,8 +36,39 @@ BIDE_CALL(epoll_pwait_call);
 BIDE_CALL(epoll_pwait2_call);
 
 // time.cpp
+BIDE_CALL(sched_yield_call);
 BIDE_CALL(nanosleep_call);
 BIDE_CALL(clock_nanosleep_call);
+
+// splice.cpp
+BIDE_CALL(splice_call);
+BIDE_CALL(tee_call);
+BIDE_CALL(vmsplice_call);
+BIDE_CALL(sendfile_call);
+
+// queue.cpp
+BIDE_CALL(semop_call);
+BIDE_CALL(semtimedop_call);
+BIDE_CALL(msgsnd_call);
+BIDE_CALL(msgrcv_call);
+BIDE_CALL(mq_timedsend_call);
+BIDE_CALL(mq_timedreceive_call);
+
+// file.cpp
+BIDE_CALL(flock_call);
+BIDE_CALL(getrandom_call);
+BIDE_CALL(open_call);
+BIDE_CALL(creat_call);
+BIDE_CALL(openat_call);
+BIDE_CALL(openat2_call);
+
+// futex.cpp
+BIDE_CALL(futex_call);
+
+// signal.cpp, await_signal.cpp
+BIDE_CALL(pause_call);
+BIDE_CALL(rt_sigsuspend_call);
+BIDE_CALL(rt_sigtimedwait_call);
 
 // wait.cpp
 BIDE_CALL(wait4_call);
@@ -57,8 +90,7 @@ BIDE_CALL(pipe_call);
 BIDE_CALL(pipe2_call);
 
 #ifdef BIDE_PRELOAD
-// futex.cpp
-BIDE_CALL(futex_call);
+// uring.cpp
 BIDE_CALL(io_uring_setup_call);
 BIDE_CALL(io_uring_enter_call);
 
@@ -71,7 +103,6 @@ BIDE_CALL(set_tid_address_call);
 BIDE_CALL(set_robust_list_call);
 BIDE_CALL(get_robust_list_call);
 BIDE_CALL(rseq_call);
-BIDE_CALL(sched_yield_call);
 BIDE_CALL(arch_prctl_call);
 BIDE_CALL(prctl_call);
 BIDE_CALL(clock_gettime_call);
@@ -96,9 +127,6 @@ long clone_process(long flags, long stack, long parent_tid, long child_tid, long
 BIDE_CALL(rt_sigaction_call);
 BIDE_CALL(rt_sigprocmask_call);
 BIDE_CALL(rt_sigpending_call);
-BIDE_CALL(rt_sigsuspend_call);
-BIDE_CALL(rt_sigtimedwait_call);
-BIDE_CALL(pause_call);
 BIDE_CALL(tgkill_call);
 BIDE_CALL(tkill_call);
 BIDE_CALL(rt_tgsigqueueinfo_call);

@@ -1,5 +1,8 @@
-// futex(2) of a preloaded program. Words of this process alone are the runtime's; those that may be shared with others
-// are waited for in the kernel, on a kernel thread that leaves its worker to another meanwhile.
+// futex(2). Words of this process alone are the runtime's; those that may be shared with others are waited for in the
+// kernel, on a kernel thread that leaves its worker to another meanwhile.
+//
+// Where threads are kernel threads beside the fibers, those wait for the same words in the kernel: who is woken is counted
+// here first, and then there. Words that hold their owner's thread id are the kernel's there.
 #include <errno.h>
 #include <linux/futex.h>
 
@@ -7,10 +10,12 @@
 
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
+#include "lib/sync/futex.hpp"
+#ifdef BIDE_PRELOAD
 #include "lib/call/serve.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/threads.hpp"
-#include "lib/sync/futex.hpp"
+#endif
 
 #ifndef FUTEX_LOCK_PI2
 #define FUTEX_LOCK_PI2 13  // Linux 5.14
@@ -42,6 +47,7 @@ long read_deadline(long at, bool absolute, bool realtime, std::int64_t& until) n
   return 0;
 }
 
+#ifdef BIDE_PRELOAD
 // pthread_join waits on the word that an exit sets to 0 as if other processes might: it is one of ours.
 bool is_thread_id_word(futex_word* word, futex_word expected) noexcept {
   struct {
@@ -54,6 +60,7 @@ bool is_thread_id_word(futex_word* word, futex_word expected) noexcept {
   }, &search);
   return search.found;
 }
+#endif
 
 long count_of(long value) noexcept { return static_cast<int>(value); }
 
@@ -67,6 +74,7 @@ long wait(futex_word* word, long operation, long value, long timeout, long bits,
   return end;
 }
 
+#ifdef BIDE_PRELOAD
 long lock(futex_word* word, long timeout, bool realtime) noexcept {
   std::int64_t until;
   if (const long error = read_deadline(timeout, true, realtime, until)) return error;
@@ -117,6 +125,18 @@ long unlock_shared(futex_word& word) noexcept {
   sys::raw(SYS_futex, &word, FUTEX_WAKE, 1);
   return 0;
 }
+#endif
+
+long wait_in_kernel(long at, long operation, long value, long timeout, long bits) noexcept {
+  const restarts how = timeout ? restarts::no : restarts::yes;
+  return offloaded("a futex", -1, how, SYS_futex, at, operation, value, timeout, 0, bits);
+}
+
+#ifdef BIDE_PRELOAD
+constexpr bool threads_beside = false;
+#else
+constexpr bool threads_beside = true;
+#endif
 
 }  // namespace
 
@@ -127,32 +147,48 @@ long futex_call(long at, long operation, long value, long timeout, long at2, lon
   if (at % 4) return -EINVAL;
   if (static_cast<unsigned long>(at) < 4096 || at < 0) return -EFAULT;
   const bool shared = !(operation & FUTEX_PRIVATE_FLAG);
+  const bool in_kernel = shared || threads_beside;  // somebody may wait for the word there
+  const auto kernel = [&](long count) { return attempt(SYS_futex, at, operation, count, timeout, at2, value3); };
   switch (command) {
     case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
+#ifdef BIDE_PRELOAD
       if (shared && !is_thread_id_word(word, static_cast<futex_word>(value))) {
-        if (core::live_threads() > 1)
-          return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3, core::waiting::surely);
+        if (core::live_threads() > 1) return wait_in_kernel(at, operation, value, timeout, value3);
         return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3);
       }
+#else
+      if (shared) return wait_in_kernel(at, operation, value, timeout, value3);
+#endif
       if (command == FUTEX_WAIT) return wait(word, operation, value, timeout, -1, false);
       return wait(word, operation, value, timeout, value3, true);
     case FUTEX_WAKE: case FUTEX_WAKE_BITSET: {
       const auto bits = command == FUTEX_WAKE ? sync::any_bit : static_cast<futex_word>(value3);
       if (!bits) return -EINVAL;
       const long woken = sync::futex_wake(*word, count_of(value), bits);
-      if (!shared || woken >= count_of(value)) return woken;
-      const long others = attempt(SYS_futex, at, operation, value - woken, timeout, at2, value3);
+      if (!in_kernel || woken >= count_of(value)) return woken;
+      const long others = kernel(value - woken);
       return others < 0 ? others : woken + others;
     }
-    case FUTEX_REQUEUE: case FUTEX_CMP_REQUEUE:
+    case FUTEX_REQUEUE: case FUTEX_CMP_REQUEUE: {
       if (at2 % 4 || count_of(value) < 0 || count_of(timeout) < 0) return -EINVAL;
-      if (shared) return attempt(SYS_futex, at, operation, value, timeout, at2, value3);
-      if (command == FUTEX_REQUEUE) return sync::futex_requeue(*word, count_of(value), *word2, count_of(timeout));
-      return sync::futex_requeue_if(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
-    case FUTEX_WAKE_OP:
+      if (shared) return kernel(value);
+      const long ours = command == FUTEX_REQUEUE
+                            ? sync::futex_requeue(*word, count_of(value), *word2, count_of(timeout))
+                            : sync::futex_requeue_if(*word, count_of(value), *word2, count_of(timeout),
+                                                     static_cast<futex_word>(value3));
+      return ours == 0 && in_kernel ? kernel(value) : ours;
+    }
+    case FUTEX_WAKE_OP: {
       if (at2 % 4) return -EINVAL;
-      if (shared) return attempt(SYS_futex, at, operation, value, timeout, at2, value3);
-      return sync::futex_wake_op(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
+      if (!in_kernel) {
+        return sync::futex_wake_op(*word, count_of(value), *word2, count_of(timeout), static_cast<futex_word>(value3));
+      }
+      // Done once, there; a fiber at the second word may be woken for nothing, which futex(2) allows.
+      const long others = kernel(value);
+      if (shared || others < 0) return others;
+      return others + sync::futex_wake(*word, count_of(value)) + sync::futex_wake(*word2, count_of(timeout));
+    }
+#ifdef BIDE_PRELOAD
     case FUTEX_LOCK_PI: case FUTEX_LOCK_PI2: {
       const bool realtime = command == FUTEX_LOCK_PI || (operation & FUTEX_CLOCK_REALTIME);
       return shared ? lock_shared(*word, timeout, realtime) : lock(word, timeout, realtime);
@@ -160,6 +196,9 @@ long futex_call(long at, long operation, long value, long timeout, long at2, lon
     case FUTEX_TRYLOCK_PI: return shared ? try_shared(*word) : sync::futex_try_owned(*word, core::this_thread()->tid);
     case FUTEX_UNLOCK_PI: return shared ? unlock_shared(*word) : sync::futex_unlock_owned(*word, core::this_thread()->tid);
     default: return -ENOSYS;
+#else
+    default: return kernel(value);
+#endif
   }
 }
 

@@ -4,10 +4,22 @@
 
 #include <array>
 
+#include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 
 namespace bide::call {
 namespace {
+
+#ifndef BIDE_PRELOAD
+template <long nr>
+long from_disk(long a, long b, long c, long d, long e, long f) {
+  return disk_call(nr, a, b, c, d, e, f);
+}
+template <long nr>
+long elsewhere(long a, long b, long c, long d, long e, long f) {
+  return offloaded("the kernel", -1, restarts::no, nr, a, b, c, d, e, f);
+}
+#endif
 
 constexpr auto standard = [] {
   std::array<function, numbers> t{};
@@ -32,6 +44,7 @@ constexpr auto standard = [] {
   t[SYS_epoll_pwait] = epoll_pwait_call;
   t[SYS_epoll_pwait2] = epoll_pwait2_call;
   t[SYS_nanosleep] = nanosleep_call;
+  t[SYS_sched_yield] = sched_yield_call;
   t[SYS_clock_nanosleep] = clock_nanosleep_call;
   t[SYS_wait4] = wait4_call;
   t[SYS_waitid] = waitid_call;
@@ -48,8 +61,51 @@ constexpr auto standard = [] {
   t[SYS_socketpair] = socketpair_call;
   t[SYS_pipe] = pipe_call;
   t[SYS_pipe2] = pipe2_call;
-#ifdef BIDE_PRELOAD
+  t[SYS_preadv2] = preadv2_call;
+  t[SYS_pwritev2] = pwritev2_call;
+  t[SYS_splice] = splice_call;
+  t[SYS_tee] = tee_call;
+  t[SYS_vmsplice] = vmsplice_call;
+  t[SYS_sendfile] = sendfile_call;
+  t[SYS_semop] = semop_call;
+  t[SYS_semtimedop] = semtimedop_call;
+  t[SYS_msgsnd] = msgsnd_call;
+  t[SYS_msgrcv] = msgrcv_call;
+  t[SYS_mq_timedsend] = mq_timedsend_call;
+  t[SYS_mq_timedreceive] = mq_timedreceive_call;
+  t[SYS_flock] = flock_call;
+  t[SYS_getrandom] = getrandom_call;
   t[SYS_futex] = futex_call;
+  t[SYS_pause] = pause_call;
+  t[SYS_rt_sigsuspend] = rt_sigsuspend_call;
+  t[SYS_rt_sigtimedwait] = rt_sigtimedwait_call;
+#ifndef BIDE_PRELOAD
+  // A preloaded program's calls that have no entry leave their worker to others when they take long: sched/carrier.
+  t[SYS_open] = open_call;
+  t[SYS_creat] = creat_call;
+  t[SYS_openat] = openat_call;
+  t[SYS_openat2] = openat2_call;
+  t[SYS_pread64] = from_disk<SYS_pread64>;
+  t[SYS_preadv] = from_disk<SYS_preadv>;
+  t[SYS_pwrite64] = from_disk<SYS_pwrite64>;
+  t[SYS_pwritev] = from_disk<SYS_pwritev>;
+  t[SYS_copy_file_range] = from_disk<SYS_copy_file_range>;
+  t[SYS_fsync] = from_disk<SYS_fsync>;
+  t[SYS_fdatasync] = from_disk<SYS_fdatasync>;
+  t[SYS_sync_file_range] = from_disk<SYS_sync_file_range>;
+  t[SYS_syncfs] = from_disk<SYS_syncfs>;
+  t[SYS_sync] = from_disk<SYS_sync>;
+  t[SYS_msync] = from_disk<SYS_msync>;
+  t[SYS_fallocate] = from_disk<SYS_fallocate>;
+  t[SYS_truncate] = from_disk<SYS_truncate>;
+  t[SYS_ftruncate] = from_disk<SYS_ftruncate>;
+  t[SYS_readahead] = from_disk<SYS_readahead>;
+  t[SYS_io_getevents] = elsewhere<SYS_io_getevents>;
+  t[SYS_io_pgetevents] = elsewhere<SYS_io_pgetevents>;
+  t[SYS_futex_waitv] = elsewhere<SYS_futex_waitv>;
+  t[SYS_request_key] = elsewhere<SYS_request_key>;
+#endif
+#ifdef BIDE_PRELOAD
   t[SYS_io_uring_setup] = io_uring_setup_call;
   t[SYS_io_uring_enter] = io_uring_enter_call;
   t[SYS_clone] = clone_call;
@@ -60,7 +116,6 @@ constexpr auto standard = [] {
   t[SYS_set_robust_list] = set_robust_list_call;
   t[SYS_get_robust_list] = get_robust_list_call;
   t[SYS_rseq] = rseq_call;
-  t[SYS_sched_yield] = sched_yield_call;
   t[SYS_arch_prctl] = arch_prctl_call;
   t[SYS_prctl] = prctl_call;
   t[SYS_clock_gettime] = clock_gettime_call;
@@ -80,9 +135,6 @@ constexpr auto standard = [] {
   t[SYS_rt_sigaction] = rt_sigaction_call;
   t[SYS_rt_sigprocmask] = rt_sigprocmask_call;
   t[SYS_rt_sigpending] = rt_sigpending_call;
-  t[SYS_rt_sigsuspend] = rt_sigsuspend_call;
-  t[SYS_rt_sigtimedwait] = rt_sigtimedwait_call;
-  t[SYS_pause] = pause_call;
   t[SYS_tgkill] = tgkill_call;
   t[SYS_tkill] = tkill_call;
   t[SYS_rt_tgsigqueueinfo] = rt_tgsigqueueinfo_call;
@@ -103,7 +155,9 @@ constexpr auto waiting = [] {
   for (const long nr : {SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg,
                         SYS_recvmmsg, SYS_sendmmsg, SYS_accept, SYS_accept4, SYS_connect, SYS_poll, SYS_ppoll,
                         SYS_select, SYS_pselect6, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_nanosleep,
-                        SYS_clock_nanosleep, SYS_wait4, SYS_waitid})
+                        SYS_clock_nanosleep, SYS_wait4, SYS_waitid, SYS_preadv2, SYS_pwritev2, SYS_splice, SYS_tee,
+                        SYS_vmsplice, SYS_sendfile, SYS_semop, SYS_semtimedop, SYS_msgsnd, SYS_msgrcv,
+                        SYS_mq_timedsend, SYS_mq_timedreceive, SYS_flock, SYS_getrandom})
     t[static_cast<std::size_t>(nr)] = true;
   return t;
 }();

@@ -149,12 +149,6 @@ long get_robust_list_call(long tid, long head, long size, long, long, long) {
 // thread can't and the first could.
 long rseq_call(long, long, long, long, long, long) { return 0; }
 
-long sched_yield_call(long, long, long, long, long, long) {
-  core::worker_core& w = *core::this_worker();
-  core::yield(w, *core::this_fiber());
-  return 0;
-}
-
 long arch_prctl_call(long code, long address, long, long, long, long) {
   constexpr long set_gs = 0x1001, set_fs = 0x1002, get_fs = 0x1003;
   core::thread& me = *core::this_thread();

@@ -1,4 +1,4 @@
-// Sleeping.
+// Sleeping, and giving way.
 #include <time.h>
 
 #include <algorithm>
@@ -37,6 +37,11 @@ long sleep_for(const timespec& length, long rest, const char* name) noexcept {
 }
 
 }  // namespace
+
+long sched_yield_call(long, long, long, long, long, long) {
+  core::yield(*core::this_worker(), *core::this_fiber());
+  return 0;
+}
 
 long nanosleep_call(long length, long rest, long, long, long, long) {
   timespec t;

@@ -52,7 +52,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       if (n != -EOPNOTSUPP && n != -EAGAIN) return n;
       const fd_kind found = classify(c.fd());
       // A regular file whose page is not in memory says EAGAIN: reading it is what the program wants, and no poll helps.
-      if (found == fd_kind::file) return attempt(SYS_readv, c.fd(), v, count);
+      if (found == fd_kind::file) return disk_call(SYS_readv, c.fd(), sys::word(v), count);
       if (n == -EAGAIN) return n;
       c.set_kind(found);
       if (maybe_socket(found)) continue;
@@ -103,7 +103,8 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
       c.set_kind(found);
       continue;
     }
-    if (found == fd_kind::file || found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
+    if (found == fd_kind::file) return disk_call(SYS_writev, c.fd(), sys::word(v), count);
+    if (found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
     if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
     if (!poll_now(c.fd(), POLLOUT)) {
       const long refusal = attempt(SYS_writev, c.fd(), &nothing, 1);
@@ -194,6 +195,58 @@ long writev_call(long fd, long v, long count, long, long, long) {
   if (all.error()) return all.error();
   if (!all.size()) return attempt(SYS_writev, fd, v, count);
   return write_vector("writev", static_cast<int>(fd), all.get(), count);
+}
+
+namespace {
+
+constexpr long all_flags = 0x3f;   // linux/fs.h: RWF_SUPPORTED, as of Linux 6.9
+constexpr long own_position = -1;  // preadv2(2): an offset of -1 is a read(2) that takes flags
+
+bool is_plain(long low, long high) noexcept { return low == own_position && (high == 0 || high == -1); }
+
+// With flags: the same attempt with RWF_NOWAIT added, and where a descriptor knows none, after a poll.
+template <class Wait>
+long once_with_flags(fd_call& c, long nr, const iovec* v, long count, long flags, short event, Wait other) noexcept {
+  const long now = attempt(nr, c.fd(), v, count, own_position, own_position, flags | RWF_NOWAIT);
+  if ((now != -EOPNOTSUPP && now != -EAGAIN) || (flags & ~all_flags)) return now;
+  if (c.kind() == fd_kind::unknown) c.set_kind(classify(c.fd()));
+  if (c.kind() == fd_kind::file) return disk_call(nr, c.fd(), sys::word(v), count, own_position, own_position, flags);
+  if (now == -EAGAIN) return now;
+  if (!c.settings().nonblocking && !poll_now(c.fd(), event)) return -EAGAIN;
+  return other();
+}
+
+}  // namespace
+
+long preadv2_call(long fd, long v, long count, long low, long high, long flags) {
+  if ((flags & RWF_NOWAIT) || !sys::features().rwf_nowait) return attempt(SYS_preadv2, fd, v, count, low, high, flags);
+  if (!is_plain(low, high)) return disk_call(SYS_preadv2, fd, v, count, low, high, flags);
+  if (!flags) return readv_call(fd, v, count, 0, 0, 0);
+  const vector all(v, count);
+  if (all.error()) return all.error();
+  if (!all.size()) return attempt(SYS_preadv2, fd, v, count, low, high, flags);
+  fd_call c(static_cast<int>(fd), readiness::readable, "preadv2");
+  return until_done(c, [&] {
+    return once_with_flags(c, SYS_preadv2, all.get(), count, flags, POLLIN, [&] {
+      return attempt(SYS_preadv2, fd, all.get(), count, low, high, flags);
+    });
+  });
+}
+
+long pwritev2_call(long fd, long v, long count, long low, long high, long flags) {
+  if ((flags & RWF_NOWAIT) || !sys::features().rwf_nowait) return attempt(SYS_pwritev2, fd, v, count, low, high, flags);
+  if (!is_plain(low, high)) return disk_call(SYS_pwritev2, fd, v, count, low, high, flags);
+  if (!flags) return writev_call(fd, v, count, 0, 0, 0);
+  const vector all(v, count);
+  if (all.error()) return all.error();
+  if (!all.size()) return attempt(SYS_pwritev2, fd, v, count, low, high, flags);
+  fd_call c(static_cast<int>(fd), readiness::writable, "pwritev2");
+  partial rest(all.get(), count);
+  return write_all(c, rest, [&](const iovec* now, long left) {
+    return once_with_flags(c, SYS_pwritev2, now, left, flags, POLLOUT, [&] {
+      return offloaded(c, SYS_pwritev2, fd, now, left, low, high, flags);
+    });
+  });
 }
 
 long recvfrom_call(long fd, long to, long size, long flags, long address, long address_size) {

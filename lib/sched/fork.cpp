@@ -9,6 +9,7 @@
 #include "lib/io/fd_table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sync/futex.hpp"
 
 namespace bide::core {
 
@@ -29,6 +30,7 @@ void after_fork_in_child() noexcept {
   core::forget_surplus();
   io::offload_after_fork();
   io::all_fds_shared();
+  sync::futex_after_fork();
   auto* mine = static_cast<worker*>(this_worker());
   abandon_other_workers(mine);
   if (!mine) return;

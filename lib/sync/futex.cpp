@@ -13,6 +13,13 @@
 namespace bide::sync {
 namespace {
 
+// A preloaded program's thread may be cancelled here; a fiber that waits by a C++ library's futex only ever asks again.
+#ifdef BIDE_PRELOAD
+constexpr auto cancel_here = core::cancel_point::yes;
+#else
+constexpr auto cancel_here = core::cancel_point::if_stuck;
+#endif
+
 constexpr int bucket_shift = 14;  // 16,384 buckets: 100,000 waiters are six to a bucket
 
 // Stands on the waiting fiber's stack.
@@ -100,7 +107,7 @@ bool was_woken(place& p) noexcept {
 // Enlisted under `list`'s lock, which it lets go.
 long wait_locked(wait_list& list, place& p, std::int64_t until) noexcept {
   base::spin_unlock(list.lock);
-  const wait_result how = core::park(*p.who, {"a futex", -1, true}, until, core::cancel_point::yes);
+  const wait_result how = core::park(*p.who, {"a futex", -1, true}, until, cancel_here);
   if (was_woken(p)) return 0;
   return how == wait_result::expired ? -ETIMEDOUT : -EINTR;
 }
