@@ -181,7 +181,8 @@ TEST_SUITE("call/faults") {
                             SYS_truncate, SYS_ftruncate, SYS_readahead, SYS_io_getevents, SYS_io_pgetevents,
                             SYS_futex_waitv, SYS_request_key, SYS_pause, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
                             SYS_splice, SYS_tee, SYS_vmsplice, SYS_sendfile, SYS_semop, SYS_semtimedop, SYS_msgsnd,
-                            SYS_msgrcv, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_flock, SYS_getrandom, SYS_futex};
+                            SYS_msgrcv, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_flock, SYS_getrandom, SYS_futex,
+                            SYS_sched_yield};
     for (const row& r : all.rows()) scripted.insert(r.nr);
     for (long nr = -1; (nr = bide::call::next_entry(nr)) >= 0;) {
       CAPTURE(nr);
