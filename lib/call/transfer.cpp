@@ -207,7 +207,8 @@ bool is_plain(long low, long high) noexcept { return low == own_position && (hig
 // With flags: the same attempt with RWF_NOWAIT added, and where a descriptor knows none, after a poll.
 template <class Wait>
 long once_with_flags(fd_call& c, long nr, const iovec* v, long count, long flags, short event, Wait other) noexcept {
-  const long now = attempt(nr, c.fd(), v, count, own_position, own_position, flags | RWF_NOWAIT);
+  const bool has_form = sys::features().rwf_nowait;
+  const long now = has_form ? attempt(nr, c.fd(), v, count, own_position, own_position, flags | RWF_NOWAIT) : -EOPNOTSUPP;
   if ((now != -EOPNOTSUPP && now != -EAGAIN) || (flags & ~all_flags)) return now;
   if (c.kind() == fd_kind::unknown) c.set_kind(classify(c.fd()));
   if (c.kind() == fd_kind::file) return disk_call(nr, c.fd(), sys::word(v), count, own_position, own_position, flags);
@@ -219,7 +220,7 @@ long once_with_flags(fd_call& c, long nr, const iovec* v, long count, long flags
 }  // namespace
 
 long preadv2_call(long fd, long v, long count, long low, long high, long flags) {
-  if ((flags & RWF_NOWAIT) || !sys::features().rwf_nowait) return attempt(SYS_preadv2, fd, v, count, low, high, flags);
+  if (flags & RWF_NOWAIT) return attempt(SYS_preadv2, fd, v, count, low, high, flags);
   if (!is_plain(low, high)) return disk_call(SYS_preadv2, fd, v, count, low, high, flags);
   if (!flags) return readv_call(fd, v, count, 0, 0, 0);
   const vector all(v, count);
@@ -234,7 +235,7 @@ long preadv2_call(long fd, long v, long count, long low, long high, long flags) 
 }
 
 long pwritev2_call(long fd, long v, long count, long low, long high, long flags) {
-  if ((flags & RWF_NOWAIT) || !sys::features().rwf_nowait) return attempt(SYS_pwritev2, fd, v, count, low, high, flags);
+  if (flags & RWF_NOWAIT) return attempt(SYS_pwritev2, fd, v, count, low, high, flags);
   if (!is_plain(low, high)) return disk_call(SYS_pwritev2, fd, v, count, low, high, flags);
   if (!flags) return writev_call(fd, v, count, 0, 0, 0);
   const vector all(v, count);
