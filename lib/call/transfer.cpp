@@ -32,6 +32,29 @@ bool maybe_socket(fd_kind k) noexcept {
   return k == fd_kind::unknown || k == fd_kind::stream_socket || k == fd_kind::message_socket;
 }
 
+// From poll(2)'s answer to the transfer it promises, nobody else in a fiber may take what is there or fill the room: two
+// workers that had both seen the last byte would have one of them wait in the kernel. Whoever holds it for long waits
+// there because of another process, and the others had better go on.
+class transfer_turn {
+ public:
+  explicit transfer_turn(const fd_call& c) noexcept : facts_(c.facts()) {
+    for (int tries = 0; facts_ && facts_->transfer.exchange(true, std::memory_order_acquire); ++tries) {
+      if (tries < 300) __builtin_ia32_pause();
+      else if (tries < 320) sys::raw(SYS_sched_yield);
+      else facts_ = nullptr;
+    }
+  }
+  ~transfer_turn() { end(); }
+  void end() noexcept {
+    if (facts_) facts_->transfer.store(false, std::memory_order_release);
+    facts_ = nullptr;
+  }
+  transfer_turn(const transfer_turn&) = delete;
+
+ private:
+  io::fd_facts* facts_;
+};
+
 // One attempt to read into the caller's vector, whatever the descriptor is. -EAGAIN: it would have waited.
 long try_read(fd_call& c, const iovec* v, long count) noexcept {
   for (;;) {
@@ -60,6 +83,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       c.set_kind(classify(c.fd()));
       if (c.kind() == fd_kind::nowait || maybe_socket(c.kind())) continue;
     }
+    transfer_turn turn(c);
     const bool terminal = c.kind() == fd_kind::terminal;
     const terminal_read how = terminal ? how_it_reads(c.fd()) : terminal_read::by_poll;
     const bool polled = how == terminal_read::by_poll || how == terminal_read::by_both;
@@ -74,6 +98,7 @@ long try_read(fd_call& c, const iovec* v, long count) noexcept {
       // A reader who waits for a terminal that is hung up gets EIO; only those who come later get its end.
       return n == 0 && terminal && c.waited() && (poll_now(c.fd(), 0) & POLLHUP) ? -EIO : n;
     }
+    turn.end();
     return offloaded(c, SYS_readv, c.fd(), v, count);
   }
 }
@@ -106,6 +131,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
     if (found == fd_kind::file) return disk_call(SYS_writev, c.fd(), sys::word(v), count);
     if (found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
     if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
+    transfer_turn turn(c);
     if (!poll_now(c.fd(), POLLOUT)) {
       const long refusal = attempt(SYS_writev, c.fd(), &nothing, 1);
       return refusal ? refusal : -EAGAIN;
@@ -124,6 +150,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
     if (found == fd_kind::counter && count == 1 && v->iov_len == sizeof value &&
         copy_in(&value, v->iov_base, sizeof value) == 0 && value <= 1)
       return attempt(SYS_writev, c.fd(), v, count);  // eventfd(2): POLLOUT means that 1 can be added
+    turn.end();
     // A tty takes less than poll promises, and a large eventfd value may not fit.
     return offloaded(c, SYS_writev, c.fd(), v, count);
   }

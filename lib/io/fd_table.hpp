@@ -33,6 +33,7 @@ struct fd_facts {
   std::atomic<bool> nonblocking;
   std::atomic<bool> low_water;         // SO_RCVLOWAT was set through a door
   std::atomic<bool> drained;           // the last read was short: most likely nothing is left
+  std::atomic<bool> transfer;          // somebody is between poll(2)'s answer and the transfer it promises
   std::atomic<std::uint32_t> sole_since;   // the share epoch in which it was made; 0: not sole
   std::atomic<std::uint64_t> watched_by;   // bit i: worker i has watched it
   std::atomic<std::int64_t> receive_timeout, send_timeout;  // ns; base::never: none

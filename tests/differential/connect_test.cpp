@@ -31,6 +31,11 @@ struct full_listener {
       connect(filling.back(), at.name(), sizeof at.address);
       moment(5ms);
     }
+    // One that found no place would try again, and take it from the connect that is looked at.
+    std::erase_if(filling, [](const fd& one) {
+      pollfd p{one, POLLOUT, 0};
+      return ::poll(&p, 1, 0) == 0;
+    });
   }
 };
 
