@@ -41,7 +41,7 @@ class transfer_turn {
     for (int tries = 0; facts_ && facts_->transfer.exchange(true, std::memory_order_acquire); ++tries) {
       if (tries < 300) __builtin_ia32_pause();
       else if (tries < 320) sys::raw(SYS_sched_yield);
-      else facts_ = nullptr;
+      else break;
     }
   }
   ~transfer_turn() { end(); }
