@@ -203,7 +203,8 @@ auto spawn_at(const spawn_options& how, const void* caller, F&& f, Args&&... arg
   return task<typename frame::R>(made, placed);
 }
 
-/// Runs `f` in a new fiber of the caller's runtime, soon, on the least loaded worker; the caller goes on first.
+/// Runs `f` in a new fiber of the caller's runtime, soon, on the same worker or on one that has clearly fewer fibers. The
+/// caller goes on first.
 ///
 /// Threads:  fibers. Once it has started, a fiber stays on its worker.
 /// Returns:  the handle to it. Dropping the handle lets the fiber go on by itself.

@@ -156,12 +156,13 @@ void runtime::run() noexcept {
     sys::futex_wait(threads, left, base::never);
 }
 
-worker_core& runtime::least_loaded(worker_core& mine) noexcept {
+worker_core& runtime::least_loaded(worker_core& mine, prefer how) noexcept {
   const auto load = [](const worker_core& w) {
     return w.live.load(std::memory_order_relaxed) + w.incoming.load(std::memory_order_relaxed);
   };
   worker_core* best = &mine;
   std::uint32_t least = count > 1 ? load(mine) : 0;
+  if (how == prefer::home) least -= least / 8;
   for (unsigned i = 0; i < count && count > 1; ++i) {
     const std::uint32_t other = load(*workers[i]);
     if (other < least) {

@@ -11,6 +11,10 @@
 
 namespace bide::core {
 
+// Who starts a fiber mostly waits for it later or shares something with it, and from worker to worker each wake costs a
+// message, and the bell if that one sleeps. A preloaded program's threads rather compute: they get an equal share.
+enum class prefer : bool { balance, home };
+
 struct runtime {
   // Opens every worker. Returns 0 or -errno with nothing left open.
   int open(const options&) noexcept;
@@ -18,8 +22,9 @@ struct runtime {
   void run() noexcept;
   void close() noexcept;
 
-  // The worker with the fewest fibers; the caller's own where others have no fewer.
-  worker_core& least_loaded(worker_core& mine) noexcept;
+  // The worker with the fewest fibers; the caller's own where others have no fewer, or with prefer::home, where none has
+  // clearly fewer.
+  worker_core& least_loaded(worker_core& mine, prefer) noexcept;
 
   // The first fiber has ended: cancels the others and those to come. Any worker.
   void begin_closing() noexcept;

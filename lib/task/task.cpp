@@ -100,7 +100,7 @@ void start_fiber(fiber* f, frame* placed) noexcept {
     };
   }
   f->drop = [](void* p, fiber& who) { static_cast<frame*>(p)->drop(*static_cast<frame*>(p), who); };
-  core::start(*f, mine.runtime->least_loaded(mine), top);
+  core::start(*f, mine.runtime->least_loaded(mine, core::prefer::home), top);
 }
 
 void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }

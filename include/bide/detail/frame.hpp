@@ -76,7 +76,7 @@ BIDE_API fiber* prepare_fiber(const spawn_options& how, const void* caller, std:
                               void** room);
 /// Gives up a prepared fiber whose frame could not be constructed.
 BIDE_API void abandon_fiber(fiber*) noexcept;
-/// Makes a prepared fiber ready on the least loaded worker.
+/// Makes a prepared fiber ready on this worker, or on one that has clearly fewer.
 BIDE_API void start_fiber(fiber*, frame*) noexcept;
 /// Gives up the handle: the fiber goes on by itself, its result is dropped when it ends.
 BIDE_API void release_fiber(fiber*) noexcept;
