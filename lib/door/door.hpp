@@ -23,8 +23,8 @@ struct name {
   void* real;
 };
 
-// Done by a constructor; a door without a bare kernel call to fall back on asks for it earlier.
-void find_libc();
+// Done for all by a constructor; a door without a bare kernel call to fall back on asks for its own earlier.
+void find_libc(name& n);
 
 #define BIDE_NAME(n) \
   __attribute__((section("bide_doors"), used)) constinit ::bide::door::name n##_name { #n, nullptr }

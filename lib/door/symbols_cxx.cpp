@@ -25,6 +25,6 @@ extern "C" BIDE_API int bide_door_guard_acquire(std::uint64_t* guard) {
   // Once in a program's life for each variable: it may as well look now and then.
   constexpr timespec pause{0, 1'000'000};
   while (door::on_fiber() && in_progress(guard)) door::call(SYS_nanosleep, &pause, nullptr);
-  if (!__cxa_guard_acquire_name.real) door::find_libc();
+  door::find_libc(__cxa_guard_acquire_name);
   return door::real<int(std::uint64_t*)>(__cxa_guard_acquire_name)(guard);
 }

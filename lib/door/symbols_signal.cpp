@@ -42,7 +42,7 @@ BIDE_NAME(signal);
 
 int set_action(int number, const struct sigaction* wanted, struct sigaction* before) noexcept {
   using kind = int(int, const struct sigaction*, struct sigaction*);
-  if (!sigaction_name.real) door::find_libc();
+  door::find_libc(sigaction_name);
   const auto libc = door::real<kind>(sigaction_name);
   if (!libc) {
     errno = ENOSYS;
