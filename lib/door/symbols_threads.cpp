@@ -1,0 +1,62 @@
+// Waits for threads beside the fibers, and for their mutexes and semaphores.
+//
+// What has no owner is waited for on an offload thread. A mutex belongs to the kernel thread that locked it, which a fiber
+// shares with others of its worker: so it is tried, and tried again after a nap, while its owner may be a fiber that waits.
+#include <pthread.h>
+#include <semaphore.h>
+#include <threads.h>
+
+#include <algorithm>
+
+#include "lib/door/elsewhere.hpp"
+
+BIDE_ELSEWHERE(int, pthread_join, (pthread_t thread, void** result), (thread, result), EAGAIN)
+BIDE_ELSEWHERE(int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* limit),
+               (thread, result, limit), EAGAIN)
+BIDE_ELSEWHERE(int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* limit),
+               (thread, result, clock, limit), EAGAIN)
+BIDE_ELSEWHERE(int, thrd_join, (thrd_t thread, int* result), (thread, result), thrd_error)
+BIDE_ELSEWHERE(int, pthread_barrier_wait, (pthread_barrier_t * barrier), (barrier), EAGAIN)
+
+#define BIDE_SEMAPHORE(n, parameters, arguments)                                     \
+  namespace {                                                                        \
+  BIDE_NAME(n);                                                                      \
+  }                                                                                  \
+  extern "C" BIDE_API int n parameters {                                             \
+    using namespace ::bide;                                                          \
+    const auto libc = door::real<int parameters>(n##_name);                          \
+    if (!libc) return static_cast<int>(door::with_errno(-ENOSYS));                   \
+    if (!door::on_fiber()) return libc arguments;                                    \
+    const int before = errno;                                                        \
+    if (sem_trywait(semaphore) == 0) return 0;                                       \
+    if (errno != EAGAIN) return -1;                                                  \
+    errno = before;                                                                  \
+    int answer = -1;                                                                 \
+    if (!door::elsewhere(#n, [&] { answer = libc arguments; })) errno = EAGAIN;      \
+    return answer;                                                                   \
+  }
+BIDE_SEMAPHORE(sem_wait, (sem_t * semaphore), (semaphore))
+BIDE_SEMAPHORE(sem_timedwait, (sem_t * semaphore, const timespec* limit), (semaphore, limit))
+BIDE_SEMAPHORE(sem_clockwait, (sem_t * semaphore, clockid_t clock, const timespec* limit), (semaphore, clock, limit))
+
+namespace {
+
+using namespace bide;
+
+BIDE_NAME(pthread_mutex_lock);
+
+}  // namespace
+
+extern "C" BIDE_API int bide_door_mutex_lock(pthread_mutex_t*) noexcept __asm__("pthread_mutex_lock");
+extern "C" BIDE_API int bide_door_mutex_lock(pthread_mutex_t* mutex) noexcept {
+  if (!door::on_fiber()) {
+    if (!pthread_mutex_lock_name.real) door::find_libc();
+    return door::real<int(pthread_mutex_t*)>(pthread_mutex_lock_name)(mutex);
+  }
+  int error;
+  for (long length = 20'000; (error = pthread_mutex_trylock(mutex)) == EBUSY; length = std::min(2 * length, 1'000'000L)) {
+    const timespec nap{0, length};
+    door::call(SYS_nanosleep, &nap, nullptr);
+  }
+  return error;
+}
