@@ -1,12 +1,7 @@
-// Waits for threads beside the fibers, and for their mutexes and semaphores.
-//
-// What has no owner is waited for on an offload thread. A mutex belongs to the kernel thread that locked it, which a fiber
-// shares with others of its worker: so it is tried, and tried again after a nap, while its owner may be a fiber that waits.
+// Waits for threads beside the fibers, for their barriers and semaphores: on offload threads, as these have no owner.
 #include <pthread.h>
 #include <semaphore.h>
 #include <threads.h>
-
-#include <algorithm>
 
 #include "lib/door/elsewhere.hpp"
 
@@ -38,25 +33,3 @@ BIDE_ELSEWHERE(int, pthread_barrier_wait, (pthread_barrier_t * barrier), (barrie
 BIDE_SEMAPHORE(sem_wait, (sem_t * semaphore), (semaphore))
 BIDE_SEMAPHORE(sem_timedwait, (sem_t * semaphore, const timespec* limit), (semaphore, limit))
 BIDE_SEMAPHORE(sem_clockwait, (sem_t * semaphore, clockid_t clock, const timespec* limit), (semaphore, clock, limit))
-
-namespace {
-
-using namespace bide;
-
-BIDE_NAME(pthread_mutex_lock);
-
-}  // namespace
-
-extern "C" BIDE_API int bide_door_mutex_lock(pthread_mutex_t*) noexcept __asm__("pthread_mutex_lock");
-extern "C" BIDE_API int bide_door_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  if (!door::on_fiber()) {
-    if (!pthread_mutex_lock_name.real) door::find_libc();
-    return door::real<int(pthread_mutex_t*)>(pthread_mutex_lock_name)(mutex);
-  }
-  int error;
-  for (long length = 20'000; (error = pthread_mutex_trylock(mutex)) == EBUSY; length = std::min(2 * length, 1'000'000L)) {
-    const timespec nap{0, length};
-    door::call(SYS_nanosleep, &nap, nullptr);
-  }
-  return error;
-}

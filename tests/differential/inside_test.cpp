@@ -10,7 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <mutex>
+#include <shared_mutex>
+#include <thread>
 
 #include "compare.hpp"
 #include "things.hpp"
@@ -90,6 +93,127 @@ TEST_SUITE("differential/inside") {
         return nullptr;
       }, nullptr) ? -1 : 0, "pthread_create");
       me.call("pthread_join", [&] { return pthread_join(thread, nullptr); });
+    });
+  }
+
+  TEST_CASE("a lock for readers and writers held across a wait makes others wait, and no more") {
+    compare([](actor& me) {
+      std::shared_timed_mutex guard;
+      std::string order;
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        const bool shared = guard.try_lock_shared_for(10ms);
+        peer.note("in 10 ms", shared);
+        if (shared) guard.unlock_shared();
+        const std::lock_guard hold(guard);
+        order += " peer";
+      });
+      {
+        const std::shared_lock hold(guard);
+        me.call("usleep", [] { return usleep(50'000); });
+      }
+      {
+        const std::lock_guard hold(guard);
+        me.call("usleep", [] { return usleep(100'000); });
+        order += "first";
+      }
+      me.join(peer);
+      me.note("order", order.size());
+    });
+  }
+
+  TEST_CASE("a condition variable wakes who waits, one or all, and ends a wait in time") {
+    compare([](actor& me) {
+      std::mutex guard;
+      std::condition_variable change;
+      int turn = 0, woken = 0;
+      const auto wait = [&](actor& one) {
+        std::unique_lock hold(guard);
+        while (!turn) one.call("wait", [&] { return change.wait(hold), 0; });
+        --turn;
+        ++woken;
+      };
+      actor& first = me.start("first", wait);
+      actor& second = me.start("second", wait);
+      me.until_waiting(first);
+      me.until_waiting(second);
+      {
+        const std::lock_guard hold(guard);
+        turn = 2;
+      }
+      change.notify_all();
+      me.join(first);
+      me.join(second);
+      me.note("woken", woken);
+      std::unique_lock hold(guard);
+      me.call_for(50ms, "wait_for", [&] { return change.wait_for(hold, 50ms) == std::cv_status::timeout; });
+      actor& third = me.start("third", wait);
+      hold.unlock();
+      me.until_waiting(third);
+      hold.lock();
+      turn = 1;
+      change.notify_one();
+      hold.unlock();
+      me.join(third);
+    });
+  }
+
+  TEST_CASE("threads beside the fibers wake and are woken by a condition variable") {
+    compare([](actor& me) {
+      std::mutex guard;
+      std::condition_variable change;
+      int turn = 0;
+      std::thread other([&] {
+        for (int i = 1; i < 100; i += 2) {
+          std::unique_lock hold(guard);
+          change.wait(hold, [&] { return turn == i; });
+          ++turn;
+          change.notify_one();
+        }
+      });
+      for (int i = 0; i < 100; i += 2) {
+        std::unique_lock hold(guard);
+        change.wait(hold, [&] { return turn == i; });
+        ++turn;
+        change.notify_one();
+      }
+      other.join();
+      me.note("turn", turn);
+    });
+  }
+
+  TEST_CASE("what is called once may wait, and others wait for it; who throws leaves it to the next") {
+    compare([](actor& me) {
+      std::once_flag flag;
+      int ran = 0, calls = 0;
+      const auto initialised = [&] {
+        static const int value = [&] {
+          usleep(100'000);
+          return ++calls;
+        }();
+        return value;
+      };
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        std::call_once(flag, [&] {
+          usleep(1000);
+          ++ran;
+        });
+        peer.note("once more", initialised());
+      });
+      try {
+        std::call_once(flag, [&] {
+          me.call("usleep", [] { return usleep(100'000); });
+          throw 1;
+        });
+      } catch (int) {
+        me.note("thrown");
+      }
+      std::call_once(flag, [&] { ++ran; });
+      me.note("initialised", initialised());
+      me.join(peer);
+      me.note("ran", ran);
+      me.note("calls", calls);
     });
   }
 }
