@@ -9,11 +9,12 @@
 
 #include "asm/gate.h"
 #include "lib/base/alone.hpp"
+#include "lib/base/race.hpp"
 
 namespace bide::base {
 
 inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
-  if (alone()) return word.store(1, std::memory_order_relaxed);
+  if (alone() || !kept(protection::locks)) return word.store(1, std::memory_order_relaxed);
   // exchange acquires what spin_unlock's store released.
   for (int tries = 0; word.exchange(1, std::memory_order_acquire) != 0; ++tries) {
     while (word.load(std::memory_order_relaxed) != 0) {
@@ -22,6 +23,7 @@ inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
       if (++tries > 300) bide_gate(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
     }
   }
+  race_point();
 }
 inline void spin_unlock(std::atomic<std::uint32_t>& word) noexcept { word.store(0, std::memory_order_release); }
 

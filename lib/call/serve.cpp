@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "lib/base/race.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/border.hpp"
 #include "lib/call/table.hpp"
@@ -120,6 +121,7 @@ void leave(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
   for (;;) {
     context::carrier_block& block = context::this_block();
     core::worker_core& w = *core::this_worker();
+    base::race_point();
     block.inside = 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     // From here on a handler delivers by itself what comes; what came before is delivered now.

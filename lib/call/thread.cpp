@@ -11,6 +11,7 @@
 
 #include "asm/trap.h"
 #include "lib/base/arena.hpp"
+#include "lib/base/race.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/call/serve.hpp"
@@ -34,16 +35,20 @@ void begin_thread(void* registers) {
   bide_resume(static_cast<greg_t*>(registers), nullptr);
 }
 
+void tell_joiners(core::thread& t) noexcept {
+  if (!t.clear_tid) return;
+  std::atomic_ref<std::uint32_t>(*t.clear_tid).store(0, std::memory_order_seq_cst);
+  sync::futex_wake(*t.clear_tid, INT32_MAX);
+  // Another process might wait for it too, unless it stands in libc's record of the thread.
+  if (reinterpret_cast<std::uintptr_t>(t.clear_tid) - t.thread_pointer >= 4096)
+    sys::raw(SYS_futex, t.clear_tid, FUTEX_WAKE, INT32_MAX);
+}
+
 // Its stack has been left: whoever joins it may reuse that now.
 void after_end(core::fiber& f) noexcept {
   auto& t = static_cast<core::thread&>(f);
-  if (t.clear_tid) {
-    std::atomic_ref<std::uint32_t>(*t.clear_tid).store(0, std::memory_order_seq_cst);
-    sync::futex_wake(*t.clear_tid, INT32_MAX);
-    // Another process might wait for it too, unless it stands in libc's record of the thread.
-    if (reinterpret_cast<std::uintptr_t>(t.clear_tid) - t.thread_pointer >= 4096)
-      sys::raw(SYS_futex, t.clear_tid, FUTEX_WAKE, INT32_MAX);
-  }
+  base::race_point();
+  if (base::kept(base::protection::end_last)) tell_joiners(t);
   core::free_thread(t);
 }
 
@@ -112,6 +117,8 @@ long exit_call(long status, long, long, long, long, long) {
   core::forget_thread(me);
   siginfo_t ignored;
   while (core::take_pending(me, ~core::signal_set{0}, ignored)) {}
+  if (!base::kept(base::protection::end_last)) tell_joiners(me);
+  base::race_point();
   me.after_leaving = after_end;
   core::end_here(me);
 }

@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include "asm/trap.h"
+#include "lib/base/race.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/delivery.hpp"
@@ -88,7 +89,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
   core::back_from_tail();
   context::carrier_block& block = context::this_block();
   core::worker_core* w = core::this_worker();
-  if (w && !block.inside && w->current != &w->loop) {
+  if (w && (!block.inside || !base::kept(base::protection::inside)) && w->current != &w->loop) {
     block.inside = 1;
     core::open_to_signals(*w);
     core::thread& me = *core::this_thread();

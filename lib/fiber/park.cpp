@@ -4,6 +4,7 @@
 
 #include "lib/base/alone.hpp"
 #include "lib/base/assert.hpp"
+#include "lib/base/race.hpp"
 #include "lib/fiber/bell.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -121,6 +122,7 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
   f->expiry.who = &w;
   if (until != base::never && word == waiter::undecided) home.timers.arm(f->expiry, until);
   f->state = fiber_state::parked;
+  base::race_point();
   leave(home, *f);
   if (f->expiry.armed()) home.timers.disarm(f->expiry);
   f->wait = nullptr;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/base/clock.hpp"
+#include "lib/base/race.hpp"
 #include "lib/base/relaxed.hpp"
 #include "lib/context/thread_pointer.hpp"
 #include "lib/fiber/fiber.hpp"
@@ -106,6 +107,7 @@ void ring(worker_core&) noexcept;
 // Posts and rings. Returns false when the worker has ended.
 inline bool post(worker_core& w, message& m) noexcept {
   if (!w.in.post(m)) return false;
+  base::race_point();
   if (w.asleep.load(std::memory_order_seq_cst)) ring(w);
   return true;
 }

@@ -10,6 +10,7 @@
 #include "asm/trap.h"
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
+#include "lib/base/race.hpp"
 #include "lib/base/spin.hpp"
 #include "lib/base/text.hpp"
 #include "lib/fiber/park.hpp"
@@ -180,6 +181,7 @@ bool give(worker_core& w) noexcept {
   if (c) spares = c->next;
   base::spin_unlock(list_lock);
   if (c) {
+    base::race_point();
     c->served_ring |= w.uses_ring;
     c->given.store(&w, std::memory_order_release);
     c->order.fetch_add(1, std::memory_order_release);
@@ -197,6 +199,7 @@ void go_back(carrier& c, thread& me) noexcept {
   me.state = fiber_state::parked;
   me.reason = {"its worker"};
   me.after_leaving = go_home;
+  base::race_point();
   context::set_thread_pointer(c.idle.thread_pointer);
   arrive(me, context::jump(c.idle.ctx, &me));
 }
@@ -260,8 +263,10 @@ long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waitin
   mine.block.worker = nullptr;
   w.in_kernel.store(&mine, std::memory_order_release);
   const long answer = bide_gate_wait(nr, a, b, c, d, e, f);
+  base::race_point();
   void* expected = &mine;
-  if (w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
+  if (w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel) ||
+      !base::kept(base::protection::claim)) {
     mine.block.worker = &w;
     if (mine.block.signalled.load(std::memory_order_relaxed)) w.signalled.store(1, std::memory_order_relaxed);
   } else {
@@ -273,6 +278,7 @@ long call_kernel(long nr, long a, long b, long c, long d, long e, long f, waitin
 bool take_from_kernel_thread(worker_core& w, void* holder) noexcept {
   auto& t = *static_cast<thread*>(w.current.get());
   t.held_by = static_cast<carrier*>(holder);
+  base::race_point();
   if (!w.in_kernel.compare_exchange_strong(holder, nullptr, std::memory_order_acq_rel)) {
     return false;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/clock.hpp"
+#include "lib/base/race.hpp"
 #include "lib/fiber/bell.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/runtime.hpp"
@@ -93,9 +94,11 @@ bool worker::look_around() noexcept {
 }
 
 void worker::rest() noexcept {
+  base::race_point();
   // seq_cst, both: a poster that doesn't see us asleep has posted before we look.
   asleep.store(true, std::memory_order_seq_cst);
-  if (in.empty() && !signalled.load(std::memory_order_seq_cst)) {
+  base::race_point();
+  if ((in.empty() && !signalled.load(std::memory_order_seq_cst)) || !base::kept(base::protection::second_look)) {
     if (!timers.empty() || io.anyone_waits()) {
       io.sleep(timers.next());
     } else {

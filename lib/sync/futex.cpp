@@ -7,6 +7,7 @@
 
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
+#include "lib/base/race.hpp"
 #include "lib/sync/wait_list.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -107,6 +108,7 @@ bool was_woken(place& p) noexcept {
 // Enlisted under `list`'s lock, which it lets go.
 long wait_locked(wait_list& list, place& p, std::int64_t until) noexcept {
   base::spin_unlock(list.lock);
+  base::race_point();
   const wait_result how = core::park(*p.who, {"a futex", -1, true}, until, cancel_here);
   if (was_woken(p)) return 0;
   return how == wait_result::expired ? -ETIMEDOUT : -EINTR;
@@ -118,10 +120,11 @@ long futex_wait(futex_word& word, futex_word expected, futex_word bits, std::int
   core::waiter w(core::waiter::reach::anyone);
   place p(w, word, bits);
   wait_list& list = list_of(&word);
+  base::race_point();
   base::spin_lock(list.lock);
   push_back(list, p);
   // After the enlisting: a waker that changes the word and finds the list empty has changed it before this load.
-  if (atomic(word).load(std::memory_order_seq_cst) != expected) {
+  if (atomic(word).load(std::memory_order_seq_cst) != expected && base::kept(base::protection::check_enlisted)) {
     take_off(list, p);
     base::spin_unlock(list.lock);
     return -EAGAIN;

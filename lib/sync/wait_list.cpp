@@ -1,11 +1,14 @@
 #include "lib/sync/wait_list.hpp"
 
+#include "lib/base/race.hpp"
+
 namespace bide::sync {
 
 void push_back(wait_list& l, wait_node& n) noexcept {
   n.on = true;
   n.next = nullptr;
   n.previous = l.tail;
+  base::race_point();
   (l.tail ? l.tail->next : l.head) = &n;
   l.tail = &n;
 }
@@ -13,6 +16,7 @@ void push_back(wait_list& l, wait_node& n) noexcept {
 void take_off(wait_list& l, wait_node& n) noexcept {
   n.on = false;
   (n.previous ? n.previous->next : l.head) = n.next;
+  base::race_point();
   (n.next ? n.next->previous : l.tail) = n.previous;
 }
 

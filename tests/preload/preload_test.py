@@ -16,9 +16,9 @@ import unittest
 TIMEOUT = 30  # a case takes less than a second, alone on a machine
 
 
-def run(program, case, library=None, workers=1):
-    """Returns (how it ended, what it printed)."""
-    environment = {k: v for k, v in os.environ.items() if k not in ('LD_PRELOAD', 'BIDE_WORKERS')}
+def run(program, case, library=None, workers=1, timeout=TIMEOUT, **more):
+    """Returns (how it ended, what it printed). `more` is for the environment."""
+    environment = {k: v for k, v in os.environ.items() if k not in ('LD_PRELOAD', 'BIDE_WORKERS')} | more
     if library:
         environment |= {'LD_PRELOAD': library, 'BIDE_WORKERS': str(workers)}
     with tempfile.TemporaryDirectory(prefix='preload') as folder, tempfile.TemporaryFile() as output:
@@ -26,9 +26,9 @@ def run(program, case, library=None, workers=1):
         child = subprocess.Popen([program, *case], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
                                  stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            end = child.wait(TIMEOUT)
+            end = child.wait(timeout)
         except subprocess.TimeoutExpired:
-            end = f'still running after {TIMEOUT} s'
+            end = f'still running after {timeout} s'
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:
