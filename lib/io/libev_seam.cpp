@@ -49,6 +49,15 @@ bool waits_for_ever() noexcept { return seam::until() == bide::base::never; }
 
 }  // namespace
 
+namespace bide::io {
+int seam::error() noexcept {
+  switch (ev_errno) {
+    case EMFILE: case ENFILE: case ENOMEM: return -ev_errno;
+    default: return -EINVAL;
+  }
+}
+}  // namespace bide::io
+
 extern "C" {
 
 int* bide_ev___errno_location() { return &ev_errno; }
@@ -101,7 +110,17 @@ int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms)
 int bide_ev_poll(pollfd* fds, nfds_t count, int timeout_ms) {
   timespec left = timeout_ms && !waits_for_ever() ? time_left() : timespec{};
   const bool forever = timeout_ms && waits_for_ever();
-  return static_cast<int>(answer(bide::sys::raw(SYS_ppoll, fds, count, forever ? nullptr : &left, nullptr, 0)));
+  const long found = bide::sys::raw(SYS_ppoll, fds, count, forever ? nullptr : &left, nullptr, 0);
+  // One that was closed behind every door: of this, too, libev would make an assertion.
+  long seen = 0, invalid = 0;
+  for (pollfd* p = fds; seen < found; ++p) {
+    seen += p->revents != 0;
+    if (!(p->revents & POLLNVAL)) continue;
+    seam::refused(p->fd, -EBADF);
+    p->revents = 0;
+    ++invalid;
+  }
+  return static_cast<int>(answer(found - invalid));
 }
 
 int bide_ev_select(int count, fd_set* in, fd_set* out, fd_set* except, timeval* timeout) {

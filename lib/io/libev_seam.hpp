@@ -13,6 +13,8 @@ struct seam {
   static std::int64_t until() noexcept;
   static void polls_with(int fd) noexcept;
   static bool wants_urgent(int fd) noexcept;
+  // Why libev could not make a loop: -EMFILE, -ENFILE, -ENOMEM; -EINVAL where LIBEV_FLAGS asks for no back end it has.
+  static int error() noexcept;
   static void refused(int fd, int error) noexcept;
 };
 

@@ -57,11 +57,20 @@ int loop::reopen(int bell) noexcept {
   const inside mark(this);
   // EVFLAG_NOSIGMASK and no child or signal watchers: signals are the program's. LIBEV_FLAGS chooses the back end.
   ev_ = ev_loop_new(EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
-  if (!ev_) return -EMFILE;
+  if (!ev_) return seam::error();
   ev_set_userdata(ev_, this);
   ev_io_init(of(bell_watcher_), on_bell, bell, EV_READ);
   ev_io_start(ev_, of(bell_watcher_));
-  return 0;
+  // A worker that can't hear its bell would sleep through what other threads send it.
+  const int error = make_room(bell);
+  if (error) close();
+  return error;
+}
+
+// libev finds it there already (EEXIST), and tells the kernel by EPOLL_CTL_MOD what to watch.
+int loop::make_room(int fd) noexcept {
+  epoll_event nothing{};
+  return epoll_ < 0 ? 0 : static_cast<int>(sys::raw(SYS_epoll_ctl, epoll_, EPOLL_CTL_ADD, fd, &nothing));
 }
 
 void loop::close() noexcept {

@@ -41,6 +41,9 @@ class loop {
   // The child of a fork: everything is opened anew, no watcher is started. Returns 0 or -errno.
   int reopen(int bell) noexcept;
 
+  // Has the kernel make room to watch a descriptor, so that it can't refuse later. Returns 0 or -errno.
+  int make_room(int fd) noexcept;
+
   void initialise(watcher&, int fd, readiness) noexcept;
   void start(watcher&) noexcept;
   void stop(watcher&) noexcept;

@@ -123,6 +123,10 @@ long reactor::wait(int fd, readiness which, const char* call, std::int64_t until
 int reactor::open_ring() noexcept {
   if (ring_.is_open()) return 0;
   if (ring_.open() != 0) return -ENOSYS;
+  if (loop_.make_room(ring_.fd()) != 0) {
+    ring_.close();
+    return -ENOSYS;
+  }
   loop_.initialise(ring_watcher_, ring_.fd(), readiness::readable);
   loop_.start(ring_watcher_);
   return 0;
@@ -246,6 +250,9 @@ void reactor::on_refused(int fd, int error) noexcept {
   fd_slot* s = slot_if_any(fd);
   if (!s) return;
   s->stale = true;
+  for (watcher& w : s->watchers) {
+    if (loop_.started(w)) loop_.stop(w);  // poll(2) would say so again and again
+  }
   for (auto& waiting : s->waiting) {
     while (!waiting.empty()) {
       fd_wait& place = waiting.front();

@@ -27,19 +27,24 @@ std::atomic<std::uint32_t> registry_lock;
 worker* made[most_workers];     // guarded by registry_lock
 bool in_use[most_workers];      // guarded by registry_lock
 
-worker* claim_worker() noexcept {
+// Returns null, and in `error` why: all are in use, or there is no memory.
+worker* claim_worker(int& error) noexcept {
   base::spin_guard guard(registry_lock);
   for (unsigned i = 0; i < most_workers; ++i) {
     if (in_use[i]) continue;
     if (!made[i]) {
       void* room = base::arena_allocate(sizeof(worker));
-      if (!room) return nullptr;
+      if (!room) {
+        error = -ENOMEM;
+        return nullptr;
+      }
       made[i] = ::new (room) worker;
       made[i]->index = i;
     }
     in_use[i] = true;
     return made[i];
   }
+  error = -EAGAIN;
   return nullptr;
 }
 
@@ -91,8 +96,9 @@ int runtime::open(const options& o) noexcept {
   how = o;
   diag::set_worker_list(list_workers);
   for (count = 0; count < o.workers;) {
-    worker* w = claim_worker();
-    const int error = w ? w->open(*this) : -EAGAIN;
+    int error = 0;
+    worker* w = claim_worker(error);
+    if (w) error = w->open(*this);
     if (!error) {
       w->scrub = o.reuse == stack_reuse::scrubbed;
       workers[count++] = w;

@@ -26,6 +26,17 @@ void check(const options& o) {
     fail(EINVAL, "options::offload_threads is " + std::to_string(o.offload_threads) + "; it must be 1 to 4096");
 }
 
+// What to do about a worker that can't be made.
+const char* hint(int error) {
+  switch (error) {
+    case EMFILE: case ENFILE: return "no descriptors are left for the loop; see ulimit -n";
+    case ENOSPC: return "no more descriptors can be watched; see /proc/sys/fs/epoll/max_user_watches";
+    case EAGAIN: return "64 workers are running in this process already";
+    case EINVAL: return "libev has no back end of those that LIBEV_FLAGS asks for";
+    default: return "no memory or address space is left";
+  }
+}
+
 struct first_frame {
   void (*body)(void*);
   void* argument;
@@ -45,10 +56,7 @@ void run_runtime(const options& how, void (*body)(void*), void* argument) {
 
   core::runtime rt;
   if (const int error = rt.open(rounded)) {
-    const char* hint = error == -EMFILE || error == -ENFILE ? "no descriptors are left for the loop; see ulimit -n"
-                       : error == -EAGAIN                   ? "64 workers are running in this process already"
-                                                            : "no memory or address space is left";
-    fail(-error, std::string("run() can't make a worker: ") + hint);
+    fail(-error, std::string("run() can't make a worker: ") + hint(-error));
   }
   first_frame first{body, argument};
   core::worker& home = *rt.workers[0];
