@@ -169,7 +169,7 @@ TEST_SUITE("io/offload") {
     on_workers([] {
       locked_file file;
       fd mine = file.another();
-      auto waits = bide::spawn([&mine] { return take_lock(mine); });
+      auto waits = bide::spawn([file = mine.number()] { return take_lock(file); });
       until_in_kernel();
       CHECK(mine.close() == 0);
       CHECK(waits.get() == -EBADF);
