@@ -68,7 +68,11 @@ task_set::member* task_set::wait() {
     const wait_result how = core::park(w, {"several tasks"}, base::never, core::cancel_point::yes);
     const base::spin_guard guard(lock_);
     waiting_ = nullptr;
-    if (member* m = take()) return m;
+    if (member* m = take()) {
+      // One that ended between the cancel and our turn is not lost, nor is the cancel: the next wait has it.
+      if (how == wait_result::cancelled) core::keep_cancel(*w.who);
+      return m;
+    }
     if (how != wait_result::ready) throw_ended(how);
   }
 }

@@ -82,6 +82,20 @@ TEST_SUITE("api/gather") {
     });
   }
 
+  TEST_CASE("a cancel is not lost on a gather of which a task ends before it has its turn") {
+    on_workers([] {
+      bide::semaphore s;
+      auto child = bide::spawn([] { bide::sleep_for(1h); });
+      auto quick = bide::spawn([&] { s.acquire(); });
+      auto waits = bide::spawn([&] { bide::gather(child, quick); });
+      bide::sleep_for(2ms);
+      s.release();  // the task is ready first
+      waits.cancel();
+      CHECK_THROWS_AS(waits.get(), bide::cancelled);
+      CHECK(child.state() == bide::task_state::cancelled);
+    });
+  }
+
   // asyncio.wait(return_when=FIRST_COMPLETED)
   TEST_CASE("first_of gives the place of the first that ends, however it does, and leaves the others") {
     on_workers([] {
