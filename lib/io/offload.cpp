@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "lib/base/clock.hpp"
+#include "lib/base/race.hpp"
 #include "lib/base/spin.hpp"
 #include "lib/sys/interrupt.hpp"
 #include "lib/sys/raw.hpp"
@@ -177,7 +178,9 @@ void offload_end(offload_call& call) noexcept {
       call.who = &rest;
     }
     offload_interrupt(call);
-    if (!offload_over(call))
+    base::race_point();
+    // Woken by its end while we looked, the news is on its way to this fiber, which must be there to take it.
+    if (!offload_over(call) || rest.is_decided())
       core::park(rest, {"the end of an offloaded call"}, base::after(base::now(), pause), core::cancel_point::no);
     const base::spin_guard guard(the.lock);
     call.who = nullptr;
