@@ -157,6 +157,25 @@ long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept 
   return bide_gate(nr, a, b, c, d, e, f);
 }
 
+bool bide_change_name(unsigned long thread_pointer, const char* from, char* to) noexcept {
+  using namespace bide;
+  struct {
+    unsigned long at;
+    const char* from;
+    char* to;
+  } what{thread_pointer, from, to};
+  context::this_block().inside = 1;
+  const bool found = core::any_thread([](core::thread& t, void* p) {
+    const auto& w = *static_cast<decltype(what)*>(p);
+    if (t.thread_pointer != w.at) return false;
+    if (w.from) memcpy(t.comm, w.from, sizeof t.comm);
+    if (w.to) memcpy(w.to, t.comm, sizeof t.comm);
+    return true;
+  }, &what);
+  call::leave(*core::this_thread(), nullptr, nullptr, nullptr);
+  return found;
+}
+
 unsigned bide_runtimes() noexcept { return bide::core::this_worker() ? 1 : 0; }
 
 }  // extern "C"

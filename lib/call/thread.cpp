@@ -17,6 +17,7 @@
 #include "lib/call/serve.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
+#include "lib/sched/credentials.hpp"
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/monitor.hpp"
 #include "lib/sched/runtime.hpp"
@@ -227,6 +228,22 @@ long clock_gettime_call(long clock, long at, long, long, long, long) {
   const timespec t = base::to_timespec(static_cast<std::int64_t>(static_cast<double>(ticks) * tick_length()));
   return copy_out(reinterpret_cast<void*>(at), &t, sizeof t);
 }
+
+// libc has each of its threads make such a call: what they change is the kernel thread's.
+#define BIDE_CREDENTIALS_CALL(name)                                                      \
+  long name##_call(long a, long b, long c, long, long, long) {                           \
+    const long answer = bide_gate(SYS_##name, a, b, c, 0, 0, 0);                         \
+    if (answer == 0)                                                                     \
+      core::note_credentials(*static_cast<core::carrier*>(core::this_worker()->carrier)); \
+    return answer;                                                                       \
+  }
+BIDE_CREDENTIALS_CALL(setuid)
+BIDE_CREDENTIALS_CALL(setgid)
+BIDE_CREDENTIALS_CALL(setreuid)
+BIDE_CREDENTIALS_CALL(setregid)
+BIDE_CREDENTIALS_CALL(setresuid)
+BIDE_CREDENTIALS_CALL(setresgid)
+BIDE_CREDENTIALS_CALL(setgroups)
 
 // Affinity, priority and policy by thread are the kernel thread's, and so everybody's: a thread of ours asks for its own.
 long sched_of_thread_call(long nr, long tid, long b, long c, long d) noexcept {

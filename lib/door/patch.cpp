@@ -1,6 +1,6 @@
 // Two shapes of a site are known, by their bytes in libc's code:
 //
-//   mov $nr,%eax; syscall          The mov becomes the jump: one instruction for one of the same length. Whoever comes to
+//   mov $nr,%eax; [lea,] syscall   The mov becomes the jump: one instruction for one of the same length. Whoever comes to
 //                                  the syscall by another way finds it there, and traps.
 //   syscall; cmp $-4096,%rax       Both become the jump, and the stub compares; only if no branch in libc's code can lead
 //                                  to the compare.
@@ -31,7 +31,7 @@ namespace {
 using byte = unsigned char;
 
 constexpr byte jump = 0xe9, move_to_eax = 0xb8;  // Intel SDM, volume 2: each with 32 bits behind it
-constexpr std::ptrdiff_t jump_bytes = 5, syscall_bytes = 2, compare_bytes = 6;
+constexpr std::ptrdiff_t jump_bytes = 5, syscall_bytes = 2, compare_bytes = 6, lea_bytes = 7;
 
 // One site's way to bide_patched and back, in code that asm/trap.S sets apart. The two words are what bide_patched
 // reads, and where the unwinder finds the way to libc.
@@ -72,6 +72,13 @@ class writer {
     copy(lea, sizeof lea);
     distance(target);
   }
+  // An address beside RIP stays what it is.
+  void copy_lea(const byte* from) noexcept {
+    copy(from, lea_bytes);
+    if ((from[2] & 0xc7) != 0x05) return;
+    at_ -= sizeof(std::int32_t);
+    distance(from + lea_bytes + number_at(from + 3));
+  }
   void jump_to(const void* target) noexcept {
     *at_++ = jump;
     distance(target);
@@ -91,11 +98,22 @@ bool traps_for_good(std::int32_t nr) noexcept {
   return nr == SYS_rt_sigreturn || nr == SYS_clone || nr == SYS_fork || nr == SYS_vfork;
 }
 
-bool has_number(const byte* syscall) noexcept {
-  const byte* const mov = syscall - jump_bytes;
+bool is_number(const byte* mov) noexcept {
   if (*mov != move_to_eax || number_at(mov + 1) < 0 || number_at(mov + 1) > 1023) return false;
   // A prefix, or the end of what stands before it: with a prefix it would be another instruction.
   return (mov[-1] & 0xf0) != 0x40 && mov[-1] != 0x66;
+}
+
+// lea with 32 bits behind it, from RIP or a register, to one of the first eight.
+bool is_lea(const byte* at) noexcept {
+  return at[0] == 0x48 && at[1] == 0x8d && ((at[2] & 0xc7) == 0x05 || ((at[2] & 0xc0) == 0x80 && (at[2] & 7) != 4));
+}
+
+// The mov that gives the call its number; null: it stands elsewhere.
+byte* number_of(byte* syscall) noexcept {
+  byte* const mov = syscall - jump_bytes;
+  if (is_number(mov)) return mov;
+  return is_lea(syscall - lea_bytes) && is_number(mov - lea_bytes) ? mov - lea_bytes : nullptr;
 }
 
 bool has_compare(const byte* syscall) noexcept {
@@ -133,8 +151,8 @@ class patcher {
     if (!open(text.from, text.to, PROT_READ | PROT_WRITE | PROT_EXEC)) return;
     for (byte* at = next_syscall(text, text.from); at; at = next_syscall(text, at + syscall_bytes)) {
       if (next_ == end_) break;
-      if (has_number(at)) {
-        if (!traps_for_good(number_at(at - 4))) take_number(at);
+      if (byte* const mov = number_of(at)) {
+        if (!traps_for_good(number_at(mov + 1))) take_number(mov, at);
       } else if (has_compare(at) && !is_entered(at)) {
         take_compare(at);
       }
@@ -150,7 +168,7 @@ class patcher {
   }
 
   static byte* next_syscall(const code& text, byte* at) noexcept {
-    constexpr std::ptrdiff_t margin = 8;
+    constexpr std::ptrdiff_t margin = 16;
     const byte* const last = text.to - margin;
     at = std::max(at, text.from + margin);
     while (at < last && (at = const_cast<byte*>(find(0x0f, at, last)))) {
@@ -166,7 +184,7 @@ class patcher {
     compared_ = 0;
     for (byte* at = next_syscall(text, text.from); at && compared_ < most_compared;
          at = next_syscall(text, at + syscall_bytes)) {
-      if (!has_compare(at) || has_number(at)) continue;
+      if (!has_compare(at) || number_of(at)) continue;
       const byte* const compare = at + syscall_bytes;
       const byte* near = std::max<const byte*>(compare - 130, text.from);
       const byte* const far = std::min<const byte*>(compare + 130, text.to);
@@ -191,10 +209,10 @@ class patcher {
     return !std::binary_search(compares_, compares_ + compared_, syscall + syscall_bytes);
   }
 
-  void take_number(byte* syscall) noexcept {
-    byte* const mov = syscall - jump_bytes;
+  void take_number(byte* mov, const byte* syscall) noexcept {
     writer w(next_->code);
     w.copy(mov, jump_bytes);
+    if (mov + jump_bytes != syscall) w.copy_lea(mov + jump_bytes);
     enter(w, syscall);
     next_->onward = next_->after;
     finish(mov);

@@ -1,6 +1,7 @@
 // Start of a preloaded program: its only kernel thread becomes worker 0's carrier, its main thread the first fiber, on
 // its own stack; then the trap door is armed. Where that can't be, the program runs as ever, and one line says why.
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -8,6 +9,7 @@
 #include <sys/prctl.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <new>
 
 #include "asm/trap.h"
@@ -115,6 +117,18 @@ bool fs_instructions_work(std::uintptr_t fs) noexcept {
   return found == fs;
 }
 
+// By a debugger, which would stop at each fault that puts FS right: proc(5), TracerPid.
+bool is_traced() noexcept {
+  const long fd = sys::raw(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char text[4096];
+  const long bytes = sys::raw(SYS_read, fd, text, sizeof text - 1);
+  sys::raw(SYS_close, fd);
+  text[std::max(bytes, 0L)] = 0;
+  const char* const tracer = strstr(text, "TracerPid:\t");
+  return tracer && tracer[11] != '0';
+}
+
 const char* open() noexcept {
   if (const char* why = obstacle()) return why;
   auto& first = *::new (carrier_room) core::carrier;
@@ -154,7 +168,8 @@ const char* open() noexcept {
     context::doors_open = false;
     return "the kernel refuses Syscall User Dispatch";
   }
-  context::fs_slips = !context::fsgsbase && sys::features().fsgsbase && fs_instructions_work(main->thread_pointer);
+  context::fs_slips = !context::fsgsbase && sys::features().fsgsbase && fs_instructions_work(main->thread_pointer) &&
+                      !is_traced();
   context::let_fs_slip();
   return nullptr;
 }

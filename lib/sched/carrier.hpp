@@ -27,6 +27,7 @@ struct carrier {
   unsigned long stack_bytes = 0;
   carrier* next = nullptr;               // guarded by the list's lock: the spares
   bool served_ring = false;              // the kernel would end its requests with it: io_uring(7)
+  std::uint32_t credentials = 0;         // which change of them it has followed: sched/credentials.hpp
   worker_core* lent = nullptr;           // what it carried, and for whom, when it went into bide_gate_tail
   thread* tail_thread = nullptr;
 };

@@ -8,6 +8,8 @@
 #include "lib/fiber/park.hpp"
 #include "lib/sched/runtime.hpp"
 #ifdef BIDE_PRELOAD
+#include "lib/sched/carrier.hpp"
+#include "lib/sched/credentials.hpp"
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/monitor.hpp"
 #endif
@@ -78,6 +80,10 @@ void worker::run() noexcept {
 }
 
 bool worker::look_around() noexcept {
+#ifdef BIDE_PRELOAD
+  auto& here = *static_cast<core::carrier*>(carrier);
+  if (here.credentials != credential_changes.load(std::memory_order_relaxed)) [[unlikely]] adopt_credentials(here);
+#endif
   in.deliver_all();
   if (signalled.load(std::memory_order_relaxed)) [[unlikely]] {
 #ifdef BIDE_PRELOAD

@@ -289,6 +289,39 @@ static void *say_ids(void *unused) {
   return unused;
 }
 
+// While some wait in the kernel, and the kernel threads that have waited there before run others.
+static void *open_fifo(void *path) {
+  int fd = open(path, O_RDONLY);
+  close(fd);
+  return NULL;
+}
+CASE(user_ids_are_those_of_every_kernel_thread) {
+  pthread_t stuck[3], fresh[3];
+  int ends[3];
+  char path[3][8];
+  for (int i = 0; i < 3; ++i) {
+    snprintf(path[i], sizeof path[i], "fifo%d", i);
+    if (mkfifo(path[i], 0666) || chmod(path[i], 0666)) say("mkfifo: %s", error_name(errno));
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 3; ++i) stuck[i] = start(open_fifo, path[i]);
+    nap(20);
+    if (round == 0) {
+      sem_init(&changed, 0, 0);
+    } else {
+      for (int i = 0; i < 3; ++i) fresh[i] = start(say_ids, NULL);
+      nap(10);
+      for (int i = 0; i < 3; ++i) sem_post(&changed);
+      for (int i = 0; i < 3; ++i) join(fresh[i]);
+    }
+    for (int i = 0; i < 3; ++i) ends[i] = open(path[i], O_WRONLY);
+    for (int i = 0; i < 3; ++i) join(stuck[i]);
+    for (int i = 0; i < 3; ++i) close(ends[i]);
+    if (round == 0) join(start(own_ids, NULL));
+  }
+  say("main %d", (int)geteuid());
+}
+
 CASE(user_ids_are_the_processs) {
   pthread_t threads[3];
   sem_init(&changed, 0, 0);

@@ -193,6 +193,27 @@ static void *say_name(void *unused) {
   say("name %s; too long %s", name, error_name(pthread_setname_np(pthread_self(), "longer than sixteen")));
   return unused;
 }
+static void *wait_for_name(void *named) {
+  char name[32];
+  sem_wait(named);
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  say("I am %s", name);
+  return NULL;
+}
+CASE(names_of_others) {
+  char name[32];
+  sem_t named[2];
+  for (int i = 0; i < 2; ++i) sem_init(&named[i], 0, 0);
+  pthread_t bee = start(wait_for_name, &named[0]), fly = start(wait_for_name, &named[1]);
+  say("%s %s", error_name(pthread_setname_np(bee, "bee")), error_name(pthread_setname_np(bee, "longer than sixteen")));
+  say("%s", error_name(pthread_getname_np(bee, name, 15)));
+  say("%s %s", error_name(pthread_getname_np(bee, name, sizeof name)), name);
+  sem_post(&named[0]);
+  join(bee);
+  say("%s", error_name(pthread_setname_np(fly, "fly")));
+  sem_post(&named[1]);
+  join(fly);
+}
 CASE(names) {
   char name[32];
   join(start(say_name, NULL));
