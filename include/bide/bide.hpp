@@ -1,6 +1,7 @@
 /// bide: blocking code that waits without blocking.
 #pragma once
 
+#include <bide/calls.hpp>
 #include <bide/condition_variable.hpp>
 #include <bide/gather.hpp>
 #include <bide/mutex.hpp>

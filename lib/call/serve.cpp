@@ -10,6 +10,7 @@
 #include "lib/call/attempt.hpp"
 #include "lib/call/border.hpp"
 #include "lib/call/table.hpp"
+#include "lib/call/wrap.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/delivery.hpp"
@@ -71,6 +72,8 @@ bool never_waits(long nr) noexcept {
   }
 }
 
+bool is_wrapped(function call, long nr) noexcept { return call && call != standard_entry(nr); }
+
 // One signal handler's view of what it interrupted; made only when there is a handler to run.
 handlers_ran deliver(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
   if (interrupted) return core::run_handlers(me, *interrupted);
@@ -82,13 +85,15 @@ handlers_ran deliver(core::thread& me, ucontext_t* interrupted, void (*fill)(uco
 
 }  // namespace
 
-long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
-  core::give_way();
+// Makes the call by its entry, null: by the kernel, until it has an answer for the program. A wrapped entry's is one already.
+template <function (*entry_now)(long) noexcept>
+static long until_answered(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*),
+                           const void* from) {
   core::thread& me = *core::this_thread();
   for (;;) {
     me.restartable = true;
     me.interrupted = false;
-    const function call = entry(r.nr);
+    const function call = entry_now(r.nr);
     long answer;
     if (asks_of_own_fd(r)) [[unlikely]] {
       answer = -EBADF;
@@ -106,15 +111,25 @@ long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, 
     if (w.signalled.load(std::memory_order_relaxed)) [[unlikely]] core::route_signals(w);
     if (core::has_deliverable(me)) [[unlikely]] {
       const handlers_ran how = deliver(me, interrupted, fill, from);
+      if (is_wrapped(call, r.nr)) return answer;
       if (always || (answer == -EINTR && me.restartable && how == handlers_ran::all_restart)) continue;
       if (answer == -EINTR && how == handlers_ran::none) continue;  // it was ignored, or stopped and went on
       return answer;
     }
     if (me.mask_is_borrowed) [[unlikely]] core::return_mask(me);
     // Interrupted for nothing: the signal was another thread's. The kernel asked again would say the same.
-    if (answer == -EINTR && (!call || always || core::live_threads() == 1)) [[unlikely]] continue;
+    if (answer == -EINTR && (!call || always || core::live_threads() == 1) && !is_wrapped(call, r.nr)) [[unlikely]] continue;
     return answer;
   }
+}
+
+long serve(const request& r, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {
+  core::give_way();
+  return until_answered<entry>(r, interrupted, fill, from);
+}
+
+long beneath_wrappers(long nr, const long (&a)[6]) {
+  return until_answered<standard_entry>({nr, a[0], a[1], a[2], a[3], a[4], a[5]}, nullptr, nullptr, nullptr);
 }
 
 void leave(core::thread& me, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from) {

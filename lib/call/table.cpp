@@ -156,7 +156,6 @@ constexpr auto standard = [] {
 
 constinit std::array<function, numbers> current = standard;
 
-#ifdef BIDE_PRELOAD
 constexpr auto waiting = [] {
   std::array<bool, numbers> t{};
   for (const long nr : {SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg,
@@ -168,25 +167,57 @@ constexpr auto waiting = [] {
     t[static_cast<std::size_t>(nr)] = true;
   return t;
 }();
+
+#ifdef BIDE_PRELOAD
+// As `waiting`, without what is wrapped.
+constinit std::array<bool, numbers> left_to_kernel = waiting;
 #endif
 
 }  // namespace
 
 #ifdef BIDE_PRELOAD
-bool only_waits(long nr) noexcept { return nr >= 0 && nr < numbers && waiting[static_cast<std::size_t>(nr)]; }
+bool only_waits(long nr) noexcept { return nr >= 0 && nr < numbers && left_to_kernel[static_cast<std::size_t>(nr)]; }
 #endif
 
-function entry(long nr) noexcept { return nr >= 0 && nr < numbers ? current[nr] : nullptr; }
+bool may_wait(long nr) noexcept {
+  if (nr < 0 || nr >= numbers) return false;
+  if (waiting[static_cast<std::size_t>(nr)]) return true;
+  switch (nr) {
+    case SYS_futex: case SYS_futex_waitv: case SYS_pause: case SYS_rt_sigsuspend: case SYS_rt_sigtimedwait: case SYS_fcntl:
+    case SYS_ioctl: case SYS_open: case SYS_creat: case SYS_openat: case SYS_openat2: case SYS_pread64: case SYS_preadv:
+    case SYS_pwrite64: case SYS_pwritev: case SYS_copy_file_range: case SYS_fsync: case SYS_fdatasync:
+    case SYS_sync_file_range: case SYS_syncfs: case SYS_sync: case SYS_msync: case SYS_fallocate: case SYS_io_getevents:
+    case SYS_io_pgetevents: case SYS_io_uring_enter: case SYS_request_key:
+      return true;
+    default: return false;
+  }
+}
 
-function replace(long nr, function f) noexcept {
-  const function before = current[nr];
-  current[nr] = f ? f : standard[nr];
-  return before;
+function entry(long nr) noexcept {
+  return nr >= 0 && nr < numbers ? __atomic_load_n(&current[static_cast<std::size_t>(nr)], __ATOMIC_RELAXED) : nullptr;
+}
+
+function standard_entry(long nr) noexcept { return standard[static_cast<std::size_t>(nr)]; }
+
+void wrap_entry(long nr, function f) noexcept {
+  const auto at = static_cast<std::size_t>(nr);
+  __atomic_store_n(&current[at], f, __ATOMIC_RELEASE);
+#ifdef BIDE_PRELOAD
+  __atomic_store_n(&left_to_kernel[at], false, __ATOMIC_RELEASE);
+#endif
+}
+
+void unwrap_entry(long nr) noexcept {
+  const auto at = static_cast<std::size_t>(nr);
+#ifdef BIDE_PRELOAD
+  __atomic_store_n(&left_to_kernel[at], waiting[at], __ATOMIC_RELEASE);
+#endif
+  __atomic_store_n(&current[at], standard[at], __ATOMIC_RELEASE);
 }
 
 long next_entry(long nr) noexcept {
   while (++nr < numbers) {
-    if (current[nr]) return nr;
+    if (current[static_cast<std::size_t>(nr)]) return nr;
   }
   return -1;
 }

@@ -14,14 +14,20 @@ inline constexpr long numbers = 512;
 // The entry of a number, or null.
 function entry(long nr) noexcept;
 
+// The same though it be wrapped.
+function standard_entry(long nr) noexcept;
+
+// Whether a call may make its caller wait.
+bool may_wait(long nr) noexcept;
+
+// Puts a function there that passes its calls through their wrappers, and takes it away again. Any thread, one at a time.
+void wrap_entry(long nr, function) noexcept;
+void unwrap_entry(long nr) noexcept;
+
 #ifdef BIDE_PRELOAD
 // Whether an entry does no more than the kernel but let others run: a program's only thread asks the kernel itself.
 bool only_waits(long nr) noexcept;
 #endif
-
-// Puts another function there and returns the one that was; null restores the kernel's own call. Set up before fibers
-// run.
-function replace(long nr, function) noexcept;
 
 // Every number that has an entry, in order; for tests. Returns the next after `nr`, or -1.
 long next_entry(long nr) noexcept;

@@ -61,6 +61,7 @@ struct alignas(64) fiber {
   base::relaxed<fiber_state> state = fiber_state::fresh;
   bool cancel_pending = false;   // consumed by the next wait that can be cancelled
   bool released = false;         // the handle is gone
+  bool in_wrapper = false;       // it is in a wrapped call: what it calls meanwhile is not wrapped
   bool unwinds = false;          // a call ended from outside throws, through the symbol door
   void (*after_leaving)(fiber&) noexcept = nullptr;  // run once by whoever runs next, when this stack is left
   std::atomic<bool> done{false};  // written at home; any thread may read

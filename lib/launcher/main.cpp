@@ -52,6 +52,10 @@ void add_run(CLI::App& run, run_options& options) {
   run.add_option("--disable", options.disable, "kernel features to do without, or BIDE_DISABLE; see bide check")
       ->check(refuse_features)
       ->type_name("NAME,...");
+  run.add_option("--with", options.plugins, "a library to preload as well, which may wrap calls: bide/calls.h")
+      ->check(CLI::ExistingFile)
+      ->type_name("LIBRARY")
+      ->allow_extra_args(false);
   run.prefix_command();
   run.footer(
       "The program becomes this process. Where its threads can't be fibers it runs on native threads, and one line on\n"

@@ -33,6 +33,11 @@ bool same_file(const std::string& a, const std::string& b) {
   return fs::equivalent(a, b, ignored);
 }
 
+std::string loadable(const fs::path& path) {
+  if (path.native().find_first_of(" :\n\t") == path.native().npos) return path;
+  throw failure(status::own_error, path.native() + ": the loader takes no path with a blank or a colon; move it");
+}
+
 }  // namespace
 
 std::string preload_library() {
@@ -42,8 +47,7 @@ std::string preload_library() {
   for (const fs::path& folder : {here, here / lib.lexically_relative(bin), lib}) {
     const fs::path path = (folder / library_name).lexically_normal();
     if (!fs::exists(path, error)) continue;
-    if (path.native().find_first_of(" :\n\t") == path.native().npos) return path;
-    throw failure(status::own_error, path.native() + ": the loader takes no path with a blank or a colon; move it");
+    return loadable(path);
   }
   throw failure(status::own_error, std::string(library_name) + " is neither beside " + (here / "bide").native() +
                                        " nor in " + lib.native() + ": install both together");
@@ -67,13 +71,14 @@ other_preloads find_other_preloads(const std::string& ours) {
   return found;
 }
 
-std::string preload_list(const std::string& ours) {
+std::string preload_list(const std::string& ours, const std::vector<std::string>& plugins) {
   const other_preloads others = find_other_preloads(ours);
   if (!others.another_bide.empty()) {
     throw failure(status::own_error, "another bide is preloaded already, " + others.another_bide +
                                          ": take it out of LD_PRELOAD, or start the program without bide run");
   }
   std::string list = ours;
+  for (const std::string& plugin : plugins) list += ':' + loadable(fs::absolute(plugin));
   const char* given = getenv("LD_PRELOAD");
   for (const std::string& name : elements(given ? given : ""))
     if (!is_bide(name)) list += ':' + name;

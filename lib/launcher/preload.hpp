@@ -20,7 +20,7 @@ struct other_preloads {
 other_preloads find_other_preloads(const std::string& ours);
 
 /// LD_PRELOAD with `ours` first, and all that was there. Errors: failure, if another bide is among it.
-std::string preload_list(const std::string& ours);
+std::string preload_list(const std::string& ours, const std::vector<std::string>& plugins);
 
 /// Why the program runs on native threads whatever we do, and what helps. Empty: its threads would be fibers.
 std::string obstacle(const program&, const kernel_facts&);

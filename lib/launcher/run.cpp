@@ -37,7 +37,7 @@ void run(const run_options& options, char** command) {
   set("BIDE_PATCH", options.patch);
   set("BIDE_DISABLE", options.disable);
   const program found = find_program(command[0]);
-  const std::string ours = preload_library(), list = preload_list(ours);
+  const std::string ours = preload_library(), list = preload_list(ours, options.plugins);
   if (const std::string why = obstacle(found, ask_kernel()); why.empty())
     setenv("LD_PRELOAD", list.c_str(), 1);
   else

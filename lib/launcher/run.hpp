@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace bide::launcher {
 
@@ -11,6 +12,7 @@ struct run_options {
   std::string preempt;  // BIDE_PREEMPT
   std::string patch;    // BIDE_PATCH
   std::string disable;  // BIDE_DISABLE
+  std::vector<std::string> plugins;  // libraries to preload beside ours: see bide/calls.h
 };
 
 /// Returns: never. Errors: failure.
