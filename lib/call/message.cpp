@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "lib/call/attempt.hpp"
@@ -40,6 +41,13 @@ void note_sent(const msghdr& m) noexcept {
   each_passed_fd(m, [](int fd) { io::fd_shared(fd); });
 }
 
+// Whether MSG_WAITALL has each message wait until it is full: on streams.
+bool fills_each(fd_call& c, long flags) noexcept {
+  if (!(flags & MSG_WAITALL)) return false;
+  if (c.kind() == io::fd_kind::unknown) c.set_kind(classify(c.fd()));
+  return c.kind() == io::fd_kind::stream_socket && !c.settings().nonblocking;
+}
+
 // MSG_WAITALL on a stream: goes on until the vector is full, or descriptors came with a part.
 long receive_all(fd_call& c, msghdr* to, const msghdr& asked, long flags) noexcept {
   partial rest(asked.msg_iov, static_cast<long>(asked.msg_iovlen));
@@ -69,13 +77,10 @@ long receive(int fd, msghdr* to, long flags) noexcept {
   // The kernel writes lengths back into the header: a second attempt starts from the caller's.
   msghdr asked;
   if (const long error = copy_in(&asked, to, sizeof asked)) return error;
-  if (flags & MSG_WAITALL) {
-    if (c.kind() == io::fd_kind::unknown) c.set_kind(classify(fd));
-    if (c.kind() == io::fd_kind::stream_socket && !c.settings().nonblocking) {
-      if (flags & MSG_PEEK) return offloaded(c, SYS_recvmsg, fd, to, flags);
-      if (asked.msg_iovlen > IOV_MAX) return -EMSGSIZE;
-      return receive_all(c, to, asked, flags);
-    }
+  if (fills_each(c, flags)) {
+    if (flags & MSG_PEEK) return offloaded(c, SYS_recvmsg, fd, to, flags);
+    if (asked.msg_iovlen > IOV_MAX) return -EMSGSIZE;
+    return receive_all(c, to, asked, flags);
   }
   if (c.park_first()) {
     if (const long end = c.wait()) return end;
@@ -140,7 +145,16 @@ long recvmmsg_call(long fd, long list, long count, long flags, long timeout, lon
   fd_call c(static_cast<int>(fd), readiness::readable, "recvmmsg");
   auto* messages = reinterpret_cast<mmsghdr*>(list);
   long done = 0, end = 0;
-  while (done < count) {
+  const bool fill = fills_each(c, flags);
+  while (done < count && fill) {
+    const bool waits = !done || !(flags & MSG_WAITFORONE);
+    const long n = receive(static_cast<int>(fd), &messages[done].msg_hdr,
+                           (flags & ~MSG_WAITFORONE) | (waits ? 0 : MSG_DONTWAIT));
+    if ((end = std::min(n, 0L))) break;
+    messages[done++].msg_len = static_cast<unsigned>(n);
+    if (base::now() >= until || (done < count && error_waits(c))) break;
+  }
+  while (done < count && !fill) {
     const long n = attempt(SYS_recvmmsg, fd, messages + done, count - done, flags | MSG_DONTWAIT, nullptr);
     if (n > 0) {
       for (long i = 0; i < n; ++i) note_received(messages[done + i].msg_hdr);
@@ -175,7 +189,8 @@ long sendmmsg_call(long fd, long list, long count, long flags, long, long) {
   if (count > IOV_MAX) count = IOV_MAX;  // sendmmsg(2): UIO_MAXIOV
   long done = 0;
   while (done < count) {
-    const long n = attempt(SYS_sendmmsg, fd, messages + done, count - done, flags | MSG_DONTWAIT);
+    const long quiet = c.quiet() ? MSG_NOSIGNAL : 0;
+    const long n = attempt(SYS_sendmmsg, fd, messages + done, count - done, flags | MSG_DONTWAIT | quiet);
     if (n > 0) {
       for (long i = 0; i < n; ++i) note_sent(messages[done + i].msg_hdr);
       // The last of a batch may have gone in part; a blocking send sends the rest.
@@ -189,6 +204,7 @@ long sendmmsg_call(long fd, long list, long count, long flags, long, long) {
       done += n;
       continue;
     }
+    if (n == -EPIPE && quiet && !done) return -pending_error(static_cast<int>(fd), EPIPE);
     if (n != -EAGAIN) return done ? done : n;
     if (const long end = c.wait()) return done ? done : end;
   }

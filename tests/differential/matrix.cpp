@@ -1,0 +1,151 @@
+// The matrix of the differential suite: calls, conditions and kinds of descriptors; each cell is played on kernel threads
+// and in fibers, on one worker and on two, and what is noted is compared.
+//
+//   matrix [--every N] [--jobs N] [--markdown FILE] [NAME...]
+//
+// --every: only each N-th cell. NAME: only cells whose "call, condition, kind" has it in. Exit status: 1 if a cell is broken.
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <string_view>
+
+#include "apart.hpp"
+#include "differences.hpp"
+#include "matrix_cells.hpp"
+
+using namespace differential;
+
+namespace {
+
+enum class verdict : unsigned char { not_played, equal, meant, broken };
+
+struct result {
+  verdict how;
+  char why[1200];
+};
+
+// close(2) of what is waited for ends the wait: the answer to the call, and what it leaves to be read, are others.
+bool is_meant(const cell& c, const ending& threads, const ending& fibers) {
+  if (c.condition != "closed by another" || !fibers.well || threads.noted.empty() || fibers.noted.empty()) return false;
+  const std::string& told = fibers.noted.front();
+  return told.find("-1 EBADF") != told.npos || (threads.noted.front() != told && told.find("-> -1") == told.npos);
+}
+
+void judge(const cell& c, result& to) {
+  to.how = verdict::broken;
+  for (int turn = 0; turn < 3 && to.how == verdict::broken; ++turn) {  // what is compared is timing as well
+    const ending threads = run_apart(c.tell, 0);
+    to.how = threads.well ? verdict::equal : verdict::broken;
+    std::string why = threads.well ? "" : "on threads already: " + show({}, threads.noted);
+    for (const unsigned workers : {1u, 2u}) {
+      const ending fibers = run_apart(c.tell, workers);
+      if (fibers.noted == threads.noted) continue;
+      if (is_meant(c, threads, fibers)) {
+        to.how = verdict::meant;
+      } else {
+        to.how = verdict::broken;
+        why = show(threads.noted, fibers.noted);
+      }
+    }
+    std::snprintf(to.why, sizeof to.why, "%s", why.c_str());
+  }
+}
+
+std::string title(const cell& c) { return c.call + ", " + c.condition + ", " + c.kind; }
+
+// Each distinct value in the order in which they come.
+template <class Of>
+std::vector<std::string> distinct(const std::vector<cell>& cells, Of of) {
+  std::vector<std::string> found;
+  for (const cell& c : cells)
+    if (std::find(found.begin(), found.end(), of(c)) == found.end()) found.push_back(of(c));
+  return found;
+}
+
+void write_markdown(std::ostream& out, const std::vector<cell>& cells, const result* results, const std::string& counts) {
+  out << "# The matrix\n\n"
+         "Made by `tests/differential/matrix`: each cell is one description of a call under a condition on a kind of descriptor,\n"
+         "played on kernel threads with the doors shut and in fibers, on one worker and on two. Result, errno, bytes, whether it\n"
+         "waited and for how long (in classes), and what another sees of both ends afterwards are compared.\n\n"
+         "`=` equal · `meant` differs as said below · **broken** differs · empty: there is no such thing\n\n"
+      << counts << "\n";
+  const auto kinds = distinct(cells, [](const cell& c) { return c.kind; });
+  for (const std::string& call : distinct(cells, [](const cell& c) { return c.call; })) {
+    out << "\n## " << call << "\n\n| |";
+    for (const auto& kind : kinds) out << ' ' << kind << " |";
+    out << "\n|---|" << [&] { std::string s; for (std::size_t i = 0; i < kinds.size(); ++i) s += "---|"; return s; }() << '\n';
+    for (const std::string& condition : distinct(cells, [](const cell& c) { return c.condition; })) {
+      std::string row;
+      bool any = false;
+      for (const auto& kind : kinds) {
+        const auto at = std::find_if(cells.begin(), cells.end(), [&](const cell& c) {
+          return c.call == call && c.condition == condition && c.kind == kind;
+        });
+        const char* const words[] = {" |", " = |", " meant |", " **broken** |"};
+        const auto how = at == cells.end() ? verdict::not_played : results[at - cells.begin()].how;
+        row += words[static_cast<int>(how)];
+        any |= how != verdict::not_played;
+      }
+      if (any) out << "| " << condition << " |" << row << '\n';
+    }
+  }
+  out << "\n## What differs and is meant to\n\n| condition | threads | fibers | reason |\n|---|---|---|---|\n"
+         "| closed by another | go on waiting | `EBADF`, or what was transferred so far | "
+      << meant::closed_is_told << " |\n";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::size_t every = 1, jobs = 6;
+  const char* markdown = nullptr;
+  std::vector<std::string> names;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--every" && i + 1 < argc) every = std::strtoul(argv[++i], nullptr, 10);
+    else if (word == "--jobs" && i + 1 < argc) jobs = std::strtoul(argv[++i], nullptr, 10);
+    else if (word == "--markdown" && i + 1 < argc) markdown = argv[++i];
+    else names.emplace_back(word);
+  }
+  const std::vector<cell> cells = matrix_cells();
+  const auto wanted = [&](std::size_t i) {
+    return i % every == 0 && std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+             return title(cells[i]).find(name) != std::string::npos;
+           });
+  };
+  // Shared with the processes that play: each takes the next that nobody has taken.
+  void* const room = mmap(nullptr, sizeof(std::atomic<std::size_t>) + cells.size() * sizeof(result), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED || every == 0) return 2;
+  auto& next = *static_cast<std::atomic<std::size_t>*>(room);
+  auto* const results = reinterpret_cast<result*>(&next + 1);
+  for (std::size_t job = 0; job < jobs; ++job) {
+    if (fork() != 0) continue;
+    for (std::size_t i; (i = next++) < cells.size();)
+      if (wanted(i)) judge(cells[i], results[i]);
+    _exit(0);
+  }
+  while (wait(nullptr) > 0) {
+  }
+  std::size_t counts[4] = {};
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (wanted(i) && results[i].how == verdict::not_played) results[i].how = verdict::broken;
+    ++counts[static_cast<int>(results[i].how)];
+    if (results[i].how == verdict::broken) std::printf("broken: %s:%s\n", title(cells[i]).c_str(), results[i].why);
+  }
+  const std::string said = std::to_string(counts[1] + counts[2] + counts[3]) + " cells: " + std::to_string(counts[1]) +
+                           " equal, " + std::to_string(counts[2]) + " meant, " + std::to_string(counts[3]) + " broken\n";
+  std::printf("%s", said.c_str());
+  if (markdown) {
+    std::ofstream file(markdown);
+    write_markdown(file, cells, results, said);
+  }
+  return counts[3] ? 1 : 0;
+}
