@@ -139,8 +139,8 @@ TEST_SUITE("api/calls") {
         return answer + *token;
       });
       auto reader = bide::spawn([&] {
-        char byte;
-        CHECK(read(c.ends[0], &byte, 1) == 2);
+        char room[2];
+        CHECK(read(c.ends[0], room, 1) == 2);
       });
       usleep(1000);
       w.remove();
