@@ -1,15 +1,26 @@
 /// bide: blocking code that waits without blocking.
 #pragma once
 
+#include <bide/barrier.hpp>
 #include <bide/calls.hpp>
+#include <bide/channel.hpp>
 #include <bide/condition_variable.hpp>
+#include <bide/event.hpp>
+#include <bide/fiber_local.hpp>
 #include <bide/gather.hpp>
+#include <bide/group.hpp>
 #include <bide/mutex.hpp>
 #include <bide/offload.hpp>
+#include <bide/once.hpp>
 #include <bide/options.hpp>
+#include <bide/queue.hpp>
 #include <bide/run.hpp>
+#include <bide/runtime.hpp>
+#include <bide/select.hpp>
 #include <bide/semaphore.hpp>
+#include <bide/shared_mutex.hpp>
 #include <bide/shield.hpp>
+#include <bide/signal.hpp>
 #include <bide/stop.hpp>
 #include <bide/task.hpp>
 #include <bide/this_fiber.hpp>

@@ -1,6 +1,7 @@
 /// What can be chosen when a runtime starts and when a fiber is spawned.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <source_location>
 #include <string_view>
@@ -19,6 +20,13 @@ enum class file_calls : unsigned char {
   offloaded,  ///< On an offload thread, about 10 us a call; a read of what is in the page cache stays on the worker.
 };
 
+/// Whether a runtime watches what its fibers do to each other: asyncio's debug mode.
+enum class debug_mode : unsigned char {
+  by_environment,  ///< On if BIDE_DEBUG is set, and not to 0.
+  off,
+  on,  ///< A fiber that holds its worker longer than options::slow is named on stderr, by a thread that looks.
+};
+
 /// How a runtime is made. Read once, by `run`, which refuses bad values with std::system_error(EINVAL) that says why.
 struct options {
   /// Kernel threads that run fibers, 1 to 64. The caller of `run` is the first of them.
@@ -30,6 +38,9 @@ struct options {
   unsigned offload_threads = 64;
   stack_reuse reuse = stack_reuse::kept;
   file_calls files = file_calls::direct;
+  debug_mode debug = debug_mode::by_environment;
+  /// How long a fiber may hold its worker before debug mode names it; asyncio's slow_callback_duration.
+  std::chrono::nanoseconds slow = std::chrono::milliseconds(100);
 };
 
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.

@@ -125,8 +125,6 @@ class task {
   shared_task<R> share() { return shared_task<R>(std::move(*this)); }
 
  private:
-  template <class F, class... Args>
-  friend auto spawn_at(const spawn_options&, const void*, F&&, Args&&...);
   friend detail::task_access;
   task(core::fiber* f, detail::result_frame<R>* placed) noexcept : fiber_(f), frame_(placed) {}
   void require() const {
@@ -183,8 +181,12 @@ class shared_task {
   std::shared_ptr<task<R>> task_;
 };
 
+namespace detail {
+/// Throws what cannot be; else the group's child, or with a null group nobody's.
+BIDE_API void start_in_group(group_core*, fiber*, frame*);
+
 template <class F, class... Args>
-auto spawn_at(const spawn_options& how, const void* caller, F&& f, Args&&... args) {
+auto spawn_in(group_core* group, const spawn_options& how, const void* caller, F&& f, Args&&... args) {
   using frame = detail::typed_frame<std::decay_t<F>, std::decay_t<Args>...>;
   void* room = nullptr;
   core::fiber* made = detail::prepare_fiber(how, caller, sizeof(frame), alignof(frame), &room);
@@ -199,8 +201,17 @@ auto spawn_at(const spawn_options& how, const void* caller, F&& f, Args&&... arg
       throw;
     }
   }
-  detail::start_fiber(made, placed);
-  return task<typename frame::R>(made, placed);
+  if (group)
+    start_in_group(group, made, placed);
+  else
+    start_fiber(made, placed);
+  return task_access::make<typename frame::R>(made, placed);
+}
+}  // namespace detail
+
+template <class F, class... Args>
+auto spawn_at(const spawn_options& how, const void* caller, F&& f, Args&&... args) {
+  return detail::spawn_in(nullptr, how, caller, std::forward<F>(f), std::forward<Args>(args)...);
 }
 
 /// Runs `f` in a new fiber of the caller's runtime, soon, on the same worker or on one that has clearly fewer fibers. The

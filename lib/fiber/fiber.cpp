@@ -42,6 +42,7 @@ void make_fresh(fiber& f) noexcept {
   f.wait_cancel_point = 0;
   f.interrupted = f.interrupt_restarts = false;
   f.joiners = nullptr;
+  f.locals = nullptr;
   f.requests.store(0, std::memory_order_relaxed);
   f.drop = nullptr;
   f.on_cancel = nullptr;
@@ -162,6 +163,15 @@ fiber* make_fiber(worker_core& w, std::size_t stack_size) noexcept {
   fiber& f = place_record(s);
   f.stack = s;
   f.id = new_id(w);
+  return &f;
+}
+
+fiber* make_fiber_apart(std::size_t stack_size) noexcept {
+  context::stack s;
+  if (context::take_stack(stack_size, s) != 0) return nullptr;
+  fiber& f = place_record(s);
+  f.stack = s;
+  f.id = next_id_block.fetch_add(1, std::memory_order_relaxed);
   return &f;
 }
 

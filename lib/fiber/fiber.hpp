@@ -80,6 +80,7 @@ struct alignas(64) fiber {
   void (*drop)(void* frame, fiber&) = nullptr;
   void (*on_cancel)(fiber&) noexcept = nullptr;  // told of each cancel, by whoever asks for it; set before the start
   void* frame = nullptr;
+  void* locals = nullptr;  // fiber_local values
   join_node* joiners = nullptr;  // in no order; each waits for `done`
 
   // Who it is.

@@ -184,6 +184,17 @@ void cancel(fiber& f) noexcept {
 
 void run_at(worker_core& there, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept {
   if (&there == this_worker()) return work(there, argument);
+#ifndef BIDE_PRELOAD
+  // Between two steps, on the thread that would make the next: it can't wait for itself.
+  if (there.stepper == &bide_this_worker) {
+    worker_core* const before = this_worker();
+    become_worker(&there);
+    work(there, argument);
+    become_worker(before);
+    if (!there.ready.empty()) ring(there);
+    return;
+  }
+#endif
   struct errand : message {
     waiter done{waiter::reach::anyone};
     void (*work)(worker_core&, void*) noexcept;

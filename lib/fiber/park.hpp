@@ -81,6 +81,8 @@ wait_result join(fiber&, std::int64_t until) noexcept;
 
 // Makes a fiber on a stack of that size, not started. Returns null when there is no stack. On a worker.
 fiber* make_fiber(worker_core&, std::size_t stack_size) noexcept;
+// The same on any thread.
+fiber* make_fiber_apart(std::size_t stack_size) noexcept;
 // Starts it on `home`, which may be another worker. `top` is where its frames may begin.
 void start(fiber&, worker_core& home, char* top) noexcept;
 

@@ -68,6 +68,7 @@ struct worker_core {
 
   core::runtime* runtime = nullptr;
   unsigned index = 0;            // in the process, below most_workers
+  const void* stepper = nullptr;  // of a stepped runtime: the thread, by its bide_this_worker's address
   bool closing = false;          // every wait that can be cancelled is
   bool stuck = false;            // even those for a lock
   bool scrub = false;            // a stack never goes from one fiber to the next with its contents

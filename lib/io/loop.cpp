@@ -47,16 +47,14 @@ void seam::refused(int fd, int error) noexcept {
   current()->listener_->on_refused(fd, error);
 }
 
-int loop::open(listener& who, int bell) noexcept {
+int loop::open(listener& who, int bell, bool by_epoll) noexcept {
   listener_ = &who;
-  return reopen(bell);
-}
-
-int loop::reopen(int bell) noexcept {
   close();
   const inside mark(this);
   // EVFLAG_NOSIGMASK and no child or signal watchers: signals are the program's. LIBEV_FLAGS chooses the back end.
-  ev_ = ev_loop_new(EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
+  unsigned flags = unsigned{EVFLAG_NOSIGMASK} | unsigned{EVFLAG_NOTIMERFD};
+  if (by_epoll) flags |= unsigned{EVFLAG_NOENV} | unsigned{EVBACKEND_EPOLL};
+  ev_ = ev_loop_new(flags);
   if (!ev_) return seam::error();
   ev_set_userdata(ev_, this);
   ev_io_init(of(bell_watcher_), on_bell, bell, EV_READ);

@@ -35,11 +35,11 @@ class loop {
     ~listener() = default;
   };
 
-  // Returns 0 or -errno. `bell` is an eventfd that ends a sleep when written.
-  int open(listener&, int bell) noexcept;
+  // Returns 0 or -errno. `bell` is an eventfd that ends a sleep when written. `by_epoll`: whatever LIBEV_FLAGS says.
+  int open(listener&, int bell, bool by_epoll = false) noexcept;
   void close() noexcept;
-  // The child of a fork: everything is opened anew, no watcher is started. Returns 0 or -errno.
-  int reopen(int bell) noexcept;
+  // With that back end, its descriptor; else -1.
+  int epoll_fd() const noexcept { return epoll_; }
 
   // Has the kernel make room to watch a descriptor, so that it can't refuse later. Returns 0 or -errno.
   int make_room(int fd) noexcept;

@@ -1,7 +1,9 @@
 #include "lib/io/reactor.hpp"
 
 #include <errno.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 
 #include <new>
 
@@ -29,15 +31,39 @@ long outcome(const fd_wait& place, wait_result how) noexcept {
 
 }  // namespace
 
-int reactor::open(core::worker_core& worker) noexcept {
+int reactor::open(core::worker_core& worker, bool stepped) noexcept {
   worker_ = &worker;
+  stepped_ = stepped;
   directory_ = static_cast<chunk**>(base::reserve(directory_bytes));
   if (!directory_) return -ENOMEM;
   const long bell = sys::raw(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
   bell_ = bell < 0 ? static_cast<int>(bell) : adopt_own_fd(static_cast<int>(bell));
-  const int error = bell_ < 0 ? bell_ : loop_.open(*this, bell_);
+  int error = bell_ < 0 ? bell_ : loop_.open(*this, bell_, stepped);
+  if (!error && stepped) error = open_outer();
   if (error) close();
   return error;
+}
+
+int reactor::open_outer() noexcept {
+  if (loop_.epoll_fd() < 0) return -ENOSYS;
+  const long set = sys::raw(SYS_epoll_create1, EPOLL_CLOEXEC);
+  if (set < 0) return static_cast<int>(set);
+  outer_ = adopt_own_fd(static_cast<int>(set));
+  const long timer = sys::raw(SYS_timerfd_create, CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (timer < 0) return static_cast<int>(timer);
+  outer_timer_ = adopt_own_fd(static_cast<int>(timer));
+  for (const int fd : {loop_.epoll_fd(), outer_timer_}) {
+    epoll_event e{EPOLLIN, {}};
+    if (const long error = sys::raw(SYS_epoll_ctl, outer_, EPOLL_CTL_ADD, fd, &e)) return static_cast<int>(error);
+  }
+  return 0;
+}
+
+// timerfd_create(2): setting it anew makes it unreadable until then; zero disarms it.
+void reactor::set_outer_timer(std::int64_t at) noexcept {
+  itimerspec when{};
+  if (at != base::never) when.it_value = base::to_timespec(at > 0 ? at : 1);
+  sys::raw(SYS_timerfd_settime, outer_timer_, TFD_TIMER_ABSTIME, &when, nullptr);
 }
 
 void reactor::close() noexcept {
@@ -45,6 +71,9 @@ void reactor::close() noexcept {
   loop_.close();
   close_own_fd(bell_);
   bell_ = -1;
+  if (outer_ >= 0) close_own_fd(outer_);
+  if (outer_timer_ >= 0) close_own_fd(outer_timer_);
+  outer_ = outer_timer_ = -1;
   while (chunk* c = newest_) {
     newest_ = c->next;
     sys::raw(SYS_munmap, c, sizeof(chunk));
@@ -56,7 +85,7 @@ void reactor::close() noexcept {
 
 int reactor::reopen() noexcept {
   close();
-  return open(*worker_);
+  return open(*worker_, stepped_);
 }
 
 fd_slot* reactor::slot_if_any(int fd) noexcept {
@@ -174,7 +203,7 @@ long reactor::offload(int fd, offload_call& call, const char* name) noexcept {
   // It must be over before this stack goes on, where its arguments are.
   offload_end(call);
   if (call.answer != -EINTR) {
-    if (how == wait_result::cancelled) w.who->cancel_pending = true;  // the next wait has it
+    if (how == wait_result::cancelled) core::keep_cancel(*w.who);
     return call.answer;
   }
   return how == wait_result::ready ? -EINTR : outcome(place, how);

@@ -48,7 +48,7 @@ struct fd_slot {
 class reactor final : loop::listener {
  public:
   // Returns 0 or -errno with nothing left open.
-  int open(core::worker_core&) noexcept;
+  int open(core::worker_core&, bool stepped = false) noexcept;
   void close() noexcept;
   // The child of a fork. Returns 0 or -errno.
   int reopen() noexcept;
@@ -88,6 +88,10 @@ class reactor final : loop::listener {
   std::uint32_t waiting() const noexcept { return waiting_; }
   int bell() const noexcept { return bell_; }
 
+  // Of a stepped runtime: a descriptor that is readable when poll() would find something, or the timer has come.
+  int outer_fd() const noexcept { return outer_; }
+  void set_outer_timer(std::int64_t at) noexcept;
+
   void poll() noexcept;
   void sleep(std::int64_t until) noexcept;
 
@@ -105,6 +109,7 @@ class reactor final : loop::listener {
   fd_slot* slot(int fd) noexcept;
   fd_slot* slot_if_any(int fd) noexcept;
   int open_ring() noexcept;
+  int open_outer() noexcept;
 
   loop loop_;
   ring ring_;
@@ -113,6 +118,9 @@ class reactor final : loop::listener {
   chunk* newest_ = nullptr;
   core::worker_core* worker_ = nullptr;
   int bell_ = -1;
+  bool stepped_ = false;
+  int outer_ = -1;        // epoll set of the loop's own and the timer
+  int outer_timer_ = -1;  // timerfd
   std::uint32_t waiting_ = 0;  // fibers in wait() and request(), and those who enlisted
 
   friend class waiting_here;

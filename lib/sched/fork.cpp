@@ -40,6 +40,9 @@ void after_fork_in_child() noexcept {
   rt.workers[0] = mine;
   rt.count = 1;
   rt.threads.store(0, std::memory_order_relaxed);
+#ifndef BIDE_PRELOAD
+  rt.watchdog_.forget();
+#endif
   if (rt.main != me) {
     rt.main = nullptr;
     // Nobody is left who would say so.

@@ -112,11 +112,17 @@ int runtime::open(const options& o) noexcept {
   // While there was none, doors saw nothing of what the program did to its descriptors.
   if (open_runtimes.fetch_add(1, std::memory_order_relaxed) == 0) io::all_fds_shared();
   opened_ = true;
+#ifndef BIDE_PRELOAD
+  watchdog_.open(*this);
+#endif
   return 0;
 }
 
 void runtime::close() noexcept {
   if (opened_) {
+#ifndef BIDE_PRELOAD
+    watchdog_.close();
+#endif
     open_runtimes.fetch_sub(1, std::memory_order_relaxed);
     io::offload_close();
   }
@@ -232,8 +238,10 @@ bool runtime::nothing_can_wake() noexcept {
   const std::uint32_t before = wakes();
   std::uint32_t live = 0;
   if (!all_quiet(live) || live == 0 || io::offload_busy() != 0) return false;
-  const unsigned ours =
-      threads.load(std::memory_order_relaxed) + 1 + io::offload_threads() + context::tools::own_threads();
+  unsigned ours = threads.load(std::memory_order_relaxed) + 1 + io::offload_threads() + context::tools::own_threads();
+#ifndef BIDE_PRELOAD
+  ours += watchdog_.threads();
+#endif
   if (sys::count_tasks() != ours) {
     // Other threads may still wake somebody. Ask less and less often.
     const std::int64_t longer = patience_.load(std::memory_order_relaxed) * 2;

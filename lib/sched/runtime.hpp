@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/fiber/fiber.hpp"
+#include "lib/sched/watchdog.hpp"
 #include "lib/sched/worker.hpp"
 
 namespace bide::core {
@@ -40,6 +41,8 @@ struct runtime {
   unsigned count = 0;
   worker* workers[most_workers] = {};
   fiber* main = nullptr;  // null once it has ended
+  void* entrance = nullptr;  // the way in from outside, as lib/task has it
+  bool stepped = false;   // its one worker runs when the program steps it, and waits by epoll
   bool for_ever = false;  // a preloaded program: it ends as the program does, and a deadlock is the program's
   bool orphaned = false;  // the child of a fork made by another fiber than main
   std::atomic<bool> closing{false}, stopping{false}, stuck{false};
@@ -54,6 +57,9 @@ struct runtime {
   void tell_all(void (*what)(worker_core&, void*) noexcept) noexcept;
 
   std::atomic<std::int64_t> patience_{10'000'000};
+#ifndef BIDE_PRELOAD
+  watchdog watchdog_;
+#endif
   bool opened_ = false;
   std::atomic<bool> judging_{false};
 };

@@ -27,8 +27,9 @@ int worker::open(core::runtime& rt) noexcept {
   warm_count = 0;
   signalled = 0;
   hopeless = false;
+  stepper = nullptr;
   if (!timers.open()) return -ENOMEM;
-  if (const int error = io.open(*this)) {
+  if (const int error = io.open(*this, rt.stepped)) {
     timers.close();
     return error;
   }
@@ -46,8 +47,8 @@ void worker::shut() noexcept {
   timers.close();
 }
 
-// A turn: what others sent, what time it is, the fibers that are ready, then the loop.
-void worker::run() noexcept {
+// The calling thread is this worker's from now on.
+void worker::begin_here() noexcept {
   become_worker(this);
 #ifndef BIDE_PRELOAD
   thread.find();
@@ -56,6 +57,43 @@ void worker::run() noexcept {
   loop.home = this;
   loop.state = fiber_state::ready;
   current = &loop;
+}
+
+#ifndef BIDE_PRELOAD
+std::int64_t worker::step(std::int64_t until) noexcept {
+  begin_here();
+  stepper = &bide_this_worker;
+  asleep.store(false, std::memory_order_seq_cst);
+  do {
+    look_around();
+    if (!ready.empty()) {
+      turn_began = checked_at = base::ticks();
+      until_check = check_every;
+      switch_to(*this, loop, ready.take());
+    }
+    io.poll();
+  } while ((!ready.empty() || !in.empty() || timers.next() <= base::now()) && base::now() < until);
+  // seq_cst, both, as in rest(): whoever posts from now on rings, and so makes the descriptor ready.
+  asleep.store(true, std::memory_order_seq_cst);
+  if (!ready.empty() || !in.empty()) ring(*this);
+  io.set_outer_timer(timers.next());
+  const std::int64_t again = ready.empty() ? timers.next() : 0;
+  become_worker(nullptr);
+  return again;
+}
+
+void worker::begin_closing_stepped() noexcept {
+  begin_here();
+  runtime->closing.store(true, std::memory_order_seq_cst);
+  closing = true;
+  cancel_all();
+  become_worker(nullptr);
+}
+#endif
+
+// A turn: what others sent, what time it is, the fibers that are ready, then the loop.
+void worker::run() noexcept {
+  begin_here();
   while (look_around()) {
 #ifdef BIDE_PRELOAD
     // libev reads TLS: the fault that mends FS must not come on the alternate stack of a thread that has left it in use.

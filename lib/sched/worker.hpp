@@ -17,6 +17,12 @@ struct worker : worker_core {
   // After run().
   void shut() noexcept;
 
+  // Of a stepped runtime, on the thread that steps it: runs what is ready, at least once round, until about `until`.
+  // Returns when it wants to be stepped again: 0 if fibers are ready.
+  std::int64_t step(std::int64_t until) noexcept;
+  void begin_closing_stepped() noexcept;
+  bool unfinished() const noexcept { return live.load() != 0 || incoming.load() != 0 || !in.empty(); }
+
   // Cancels every fiber here. Worker only.
   void cancel_all() noexcept;
 
@@ -29,6 +35,7 @@ struct worker : worker_core {
   message stuck_news;                   // from whoever found out that everybody waits for nothing
 
  private:
+  void begin_here() noexcept;
   bool look_around() noexcept;
   void rest() noexcept;
   void rest_without_hope() noexcept;

@@ -9,7 +9,10 @@
 #include "lib/sched/fork.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sys/raw.hpp"
+#include "lib/task/entrance.hpp"
 #include "lib/task/error.hpp"
+#include "lib/task/locals.hpp"
+#include "lib/task/open.hpp"
 
 namespace bide::detail {
 namespace {
@@ -33,9 +36,28 @@ const char* hint(int error) {
     case ENOSPC: return "no more descriptors can be watched; see /proc/sys/fs/epoll/max_user_watches";
     case EAGAIN: return "64 workers are running in this process already";
     case EINVAL: return "libev has no back end of those that LIBEV_FLAGS asks for";
+    case ENOSYS: return "a stepped runtime needs epoll; see LIBEV_FLAGS";
     default: return "no memory or address space is left";
   }
 }
+
+}  // namespace
+}  // namespace bide::detail
+
+namespace bide::task_layer {
+
+void open(core::runtime& rt, const options& how) {
+  detail::check(how);
+  core::watch_forks();
+  options rounded = how;
+  rounded.stack_size = context::round_stack_size(how.stack_size);
+  if (const int error = rt.open(rounded)) fail(-error, std::string("a runtime can't make a worker: ") + detail::hint(-error));
+}
+
+}  // namespace bide::task_layer
+
+namespace bide::detail {
+namespace {
 
 struct first_frame {
   void (*body)(void*);
@@ -47,23 +69,19 @@ struct first_frame {
 bool on_fiber() noexcept { return core::this_fiber() != nullptr; }
 
 void run_runtime(const options& how, void (*body)(void*), void* argument) {
-  check(how);
   if (core::this_worker())
     fail(EPERM, "run() was called on a worker outside any fiber, in a signal handler or a destructor of the runtime's");
-  core::watch_forks();
-  options rounded = how;
-  rounded.stack_size = context::round_stack_size(how.stack_size);
-
   core::runtime rt;
-  if (const int error = rt.open(rounded)) {
-    fail(-error, std::string("run() can't make a worker: ") + hint(-error));
-  }
+  task_layer::open(rt, how);
+  auto way = std::make_shared<entrance>(rt);
+  rt.entrance = &way;
   first_frame first{body, argument};
   core::worker& home = *rt.workers[0];
-  core::fiber* main = core::make_fiber(home, rounded.stack_size);
+  core::fiber* main = core::make_fiber(home, rt.how.stack_size);
   if (!main) {
+    way->shut();
     rt.close();
-    fail(ENOMEM, "run() can't get a stack of " + std::to_string(rounded.stack_size) + " bytes for the first fiber");
+    fail(ENOMEM, "run() can't get a stack of " + std::to_string(rt.how.stack_size) + " bytes for the first fiber");
   }
   main->name_text = "main";
   main->name_length = 4;
@@ -72,7 +90,9 @@ void run_runtime(const options& how, void (*body)(void*), void* argument) {
   main->body = [](void* p) {
     auto& f = *static_cast<first_frame*>(p);
     f.body(f.argument);
+    task_layer::destroy_locals(*core::this_fiber());
     core::runtime& mine = *core::this_worker()->runtime;
+    (*static_cast<std::shared_ptr<entrance>*>(mine.entrance))->shut();
     mine.main = nullptr;
     mine.begin_closing();
   };
@@ -80,6 +100,7 @@ void run_runtime(const options& how, void (*body)(void*), void* argument) {
   // The thread isn't a worker yet, so the start is posted and delivered first of all.
   core::start(*main, home, reinterpret_cast<char*>(main));
   rt.run();
+  way->shut();  // the first fiber's end did, unless this is the child of a fork
   rt.close();
   core::leave_if_last_after_fork(rt);
   if (rt.stuck.load())

@@ -1,3 +1,4 @@
+#include <bide/group.hpp>
 #include <bide/task.hpp>
 
 #include <errno.h>
@@ -12,16 +13,14 @@
 #include "lib/fiber/park.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/task/error.hpp"
+#include "lib/task/locals.hpp"
+#include "lib/task/prepare.hpp"
 
 namespace bide::detail {
 namespace {
 
 using core::fiber;
 using task_layer::fail;
-
-char* align_down(char* p, std::size_t align) noexcept {
-  return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(p) & ~(align - 1));
-}
 
 // The end of what a task runs, still on its fiber: whoever watches is told, then the callbacks, then its group.
 void end(frame& me, task_state how) noexcept {
@@ -43,31 +42,51 @@ void end(frame& me, task_state how) noexcept {
     todo->call(todo, how);
     todo = next;
   }
+  if (me.group)
+    me.group->left(me, how);
+  else
+    task_layer::destroy_locals(*core::this_fiber());
+}
+
+}  // namespace
+
+fiber* prepare_fiber(const spawn_options& how, const void* caller, std::size_t size, std::size_t align, void** room) {
+  core::worker_core* w = core::this_worker();
+  if (!w || w->current == &w->loop)
+    fail(EPERM, "spawn() outside a runtime: call it in a fiber, inside bide::run()");
+  fiber* f = task_layer::prepare(*w, how, size, align, room);
+  if (caller) f->where = {nullptr, 0, caller};
+  return f;
+}
+
+}  // namespace bide::detail
+
+namespace bide::task_layer {
+namespace {
+
+char* align_down(char* p, std::size_t align) noexcept {
+  return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(p) & ~(align - 1));
 }
 
 }  // namespace
 
 // The top of a new stack, downwards: the record, the name, the frame with callable and result, the first call.
-fiber* prepare_fiber(const spawn_options& how, const void* caller, std::size_t size, std::size_t align, void** room) {
-  core::worker_core* w = core::this_worker();
-  if (!w || w->current == &w->loop)
-    fail(EPERM, "spawn() outside a runtime: call it in a fiber, inside bide::run()");
-  const std::size_t bytes = how.stack_size ? context::round_stack_size(how.stack_size) : w->runtime->how.stack_size;
+core::fiber* prepare(core::worker_core& w, const spawn_options& how, std::size_t size, std::size_t align, void** room) {
+  const std::size_t bytes = how.stack_size ? context::round_stack_size(how.stack_size) : w.runtime->how.stack_size;
   if (!bytes)
     fail(EINVAL, "spawn_options::stack_size is " + std::to_string(how.stack_size) +
                      " bytes; it must be 16 KiB to 1 GiB");
   if (size + align + how.name.size() > bytes / 4)
     fail(EINVAL, "spawn() with " + std::to_string(size + how.name.size()) + " bytes of callable, result and name on a "
                      "stack of " + std::to_string(bytes) + ": hold them by pointer or give it a larger stack");
-  if (w->live.load(std::memory_order_relaxed) >= core::timer_heap::most)
+  if (w.live.load(std::memory_order_relaxed) >= core::timer_heap::most)
     fail(ENOMEM, "spawn(): a worker holds 4,194,304 fibers at most");
-  fiber* f = core::make_fiber(*w, bytes);
+  core::fiber* f = &w == core::this_worker() ? core::make_fiber(w, bytes) : core::make_fiber_apart(bytes);
   if (!f)
     fail(ENOMEM, "spawn() can't get a stack of " + std::to_string(bytes) +
                      " bytes; see ulimit -v, vm.overcommit_memory and vm.max_map_count");
   f->unwinds = how.libc_calls == ended_call::unwinds;
   f->where = {how.where.file_name(), how.where.line(), nullptr};
-  if (caller) f->where = {nullptr, 0, caller};
   char* top = reinterpret_cast<char*>(f);
   if (!how.name.empty()) {
     top -= how.name.size();
@@ -76,31 +95,46 @@ fiber* prepare_fiber(const spawn_options& how, const void* caller, std::size_t s
     f->name_length = how.name.size();
   }
   f->frame = align_down(top - size, align);
-  f->home = w;
+  f->home = &w;
   *room = f->frame;
   return f;
 }
+
+void start(core::worker_core& home, core::fiber* f, detail::frame* placed) noexcept {
+  char* top = align_down(static_cast<char*>(f->frame), 64);
+  f->frame = placed;
+  placed->who = f;
+  f->body = [](void* p) {
+    auto& me = *static_cast<detail::frame*>(p);
+    me.state.store(task_state::running, std::memory_order_relaxed);
+    detail::end(me, me.run(me));
+  };
+  if (placed->on_cancel) {
+    f->on_cancel = [](core::fiber& who) noexcept {
+      auto& its = *static_cast<detail::frame*>(who.frame);
+      its.on_cancel(its);
+    };
+  }
+  f->drop = [](void* p, core::fiber& who) { static_cast<detail::frame*>(p)->drop(*static_cast<detail::frame*>(p), who); };
+  core::start(*f, home, top);
+}
+
+}  // namespace bide::task_layer
+
+namespace bide::detail {
 
 void abandon_fiber(fiber* f) noexcept { core::recycle(*f); }
 
 void start_fiber(fiber* f, frame* placed) noexcept {
   core::worker_core& mine = *core::this_worker();
-  char* top = align_down(static_cast<char*>(f->frame), 64);
-  f->frame = placed;
+  task_layer::start(mine.runtime->least_loaded(mine, core::prefer::home), f, placed);
+}
+
+void start_in_group(group_core* group, fiber* f, frame* placed) {
   placed->who = f;
-  f->body = [](void* p) {
-    auto& me = *static_cast<frame*>(p);
-    me.state.store(task_state::running, std::memory_order_relaxed);
-    end(me, me.run(me));
-  };
-  if (placed->on_cancel) {
-    f->on_cancel = [](fiber& who) noexcept {
-      auto& its = *static_cast<frame*>(who.frame);
-      its.on_cancel(its);
-    };
-  }
-  f->drop = [](void* p, fiber& who) { static_cast<frame*>(p)->drop(*static_cast<frame*>(p), who); };
-  core::start(*f, mine.runtime->least_loaded(mine, core::prefer::home), top);
+  const bool open = group->enroll(*placed);
+  start_fiber(f, placed);
+  if (!open) cancel_fiber(f);  // it was cancelled meanwhile
 }
 
 void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }
@@ -157,9 +191,9 @@ void report_uncollected(const fiber& who, std::exception_ptr error) noexcept {
   append_what(t, std::move(error)).to_stderr();
 }
 
-void report_callback(std::exception_ptr error) noexcept {
+void report_callback(std::exception_ptr error, const char* what) noexcept {
   base::text t;
-  t << "bide: a callback";
+  t << "bide: " << what;
   if (const fiber* me = core::this_fiber()) diag::describe(t << " of ", *me);
   t << " threw: ";
   append_what(t, std::move(error)).to_stderr();

@@ -167,7 +167,7 @@ TEST_SUITE("api/gather") {
     on_workers([] {
       using bide::task_state;
       auto t = bide::spawn([] { bide::sleep_for(1h); });
-      while (t.state() != task_state::parked) bide::yield();
+      until_parked(t);
       t.cancel();
       (void)t.join(bide::deadline::never());
       CHECK(t.state() == task_state::cancelled);

@@ -80,6 +80,12 @@ int error_of(F f, std::string_view words = "") {
   return 0;
 }
 
+// Lets others run until the task waits for something, or has ended.
+template <class Task>
+void until_parked(const Task& t) {
+  while (t.state() < bide::task_state::parked) bide::yield();
+}
+
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }

@@ -148,7 +148,7 @@ class Installed(unittest.TestCase):
         return run(program, env=os.environ | {'LD_LIBRARY_PATH': str(self.libraries)}), program
 
     def test_every_public_header_is_installed_and_no_other(self):
-        below = lambda folder: sorted(str(p.relative_to(folder)) for p in folder.rglob('*.hpp'))
+        below = lambda folder: sorted(str(p.relative_to(folder)) for p in folder.rglob('*.h*'))
         installed = next(p for p in self.folder.rglob('bide.hpp')).parents[1]
         self.assertEqual(below(installed), below(ROOT / 'include'))
 

@@ -28,6 +28,9 @@ enum class task_state : std::uint8_t {
   cancelled,  ///< It has ended by its cancellation.
 };
 
+template <class R>
+class task;
+
 namespace core {
 struct fiber;
 }
@@ -156,8 +159,8 @@ struct typed_frame : result_frame<spawned_t<F, Args...>> {
   [[no_unique_address]] std::conditional_t<stoppable, std::stop_source, no_stop_source> stop;
 };
 
-/// Reports on stderr what a callback threw.
-BIDE_API void report_callback(std::exception_ptr) noexcept;
+/// Reports on stderr what a callback, or another function that nobody waits for, threw.
+BIDE_API void report_callback(std::exception_ptr, const char* what = "a callback") noexcept;
 
 template <class F>
 callback* make_callback(F&& f) {
@@ -183,6 +186,16 @@ callback* make_callback(F&& f) {
 
 /// The way from a handle to its frame, for functions that take several.
 struct task_access {
+  /// Takes the fiber out of a handle, which is empty then and has released nothing.
+  template <class Task>
+  static fiber* let_go(Task& t) noexcept {
+    t.frame_ = nullptr;
+    return std::exchange(t.fiber_, nullptr);
+  }
+  template <class R>
+  static task<R> make(fiber* f, result_frame<R>* placed) noexcept {
+    return task<R>(f, placed);
+  }
   template <class Task>
   static auto frame_of(Task& t) noexcept {
     if constexpr (requires { t.frame_; })

@@ -1,0 +1,165 @@
+#include "support.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
+using namespace api;
+
+namespace {
+
+// Steps a runtime from a poll loop of its own, as a program's loop would, until `done`.
+template <class F>
+void step_until(bide::runtime& rt, F done) {
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (!done()) {
+    REQUIRE(std::chrono::steady_clock::now() < end);
+    pollfd one{rt.fd(), POLLIN, 0};
+    REQUIRE(poll(&one, 1, 10'000) >= 0);
+    rt.poll();
+  }
+}
+
+}  // namespace
+
+TEST_SUITE("api/runtime") {
+  TEST_CASE("a runtime beside the program's threads takes work and gives results back") {
+    for (const unsigned workers : {1u, 2u, 4u}) {
+      bide::runtime fibers({.workers = workers});
+      CHECK(fibers.spawn([] { return usleep(1000); }).get() == 0);
+      CHECK(fibers.spawn({.name = "named"}, [](int a) { return bide::this_fiber::name() + std::to_string(a); }, 1).get() ==
+            "named1");
+      auto future = fibers.submit([](int a, int b) { return a * b; }, 6, 7);
+      CHECK(future.get() == 42);
+      CHECK_THROWS_AS(fibers.submit([] { throw std::logic_error("why"); }).get(), std::logic_error);
+      std::atomic<int> sum = 0;
+      std::vector<std::thread> threads;
+      for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&] {
+          std::vector<bide::task<void>> mine;
+          for (int i = 0; i < 100; ++i) mine.push_back(fibers.spawn([&] { bide::yield(), ++sum; }));
+          for (auto& m : mine) m.get();
+        });
+      }
+      for (auto& t : threads) t.join();
+      CHECK(sum == 400);
+    }
+  }
+
+  TEST_CASE("its end cancels what is left") {
+    std::optional<bide::task<void>> left;
+    bide::runtime_handle handle;
+    {
+      bide::runtime fibers;
+      handle = fibers.handle();
+      CHECK(handle);
+      left = fibers.spawn([] { bide::sleep_for(1h); });
+      CHECK(fibers.fibers() == 1);
+    }
+    CHECK(left->state() == bide::task_state::cancelled);
+    CHECK_THROWS_AS(left->get(), bide::cancelled);
+    CHECK(!handle);
+    CHECK(error_of([&] { handle.spawn([] {}); }, "ended") == EPERM);
+    CHECK(error_of([] { bide::runtime_handle().spawn([] {}); }) == EPERM);
+    CHECK(error_of([] { bide::runtime_handle::current(); }, "outside a fiber") == EPERM);
+    CHECK(error_of([] { bide::runtime bad({.workers = 0}); }, "workers") == EINVAL);
+  }
+
+  // asyncio: loop.call_soon_threadsafe, run_coroutine_threadsafe.
+  TEST_CASE("another thread hands work to the runtime that run started") {
+    for (const unsigned workers : {1u, 2u, 4u}) {
+      bide::runtime_handle kept;
+      std::thread other;
+      bide::run([&] {
+        kept = bide::runtime_handle::current();
+        bide::event called;
+        int got = 0;
+        other = std::thread([&, here = kept] {
+          got = here.spawn([] { return bide::this_fiber::id() != 0 ? 5 : 0; }).get();
+          here.post([&] { called.set(); });
+        });
+        called.wait();
+        CHECK(got == 5);
+      }, {.workers = workers});
+      other.join();
+      CHECK(!kept);
+    }
+  }
+
+  // asyncio needs nest_asyncio for that.
+  TEST_CASE("run inside a running runtime runs there and then") {
+    CHECK(bide::run([] { return bide::run([] { return bide::spawn([] { return 3; }).get(); }); }) == 3);
+    bide::runtime beside;
+    CHECK(beside.spawn([] { return bide::run([] { return 4; }); }).get() == 4);
+    bide::run([&] { CHECK(beside.spawn([] { return 6; }).get() == 6); });  // from a fiber of another runtime
+  }
+
+  TEST_CASE("a runtime is stepped from a foreign loop: descriptors, timers, yields and other threads' work") {
+    bide::runtime fibers(bide::stepped);
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    std::string got;
+    auto reader = fibers.spawn([&] {
+      char byte;
+      while (read(ends[0], &byte, 1) == 1) got += byte;
+    });
+    auto sleeper = fibers.spawn([] { bide::sleep_for(3ms); });
+    step_until(fibers, [&] { return sleeper.done(); });
+    CHECK(write(ends[1], "ab", 2) == 2);
+    step_until(fibers, [&] { return got == "ab"; });
+    auto yields = fibers.spawn([] { for (int i = 0; i < 1000; ++i) bide::yield(); });
+    step_until(fibers, [&] { return yields.done(); });
+    std::atomic<bool> handed = false;
+    std::thread other([&] {
+      for (int i = 0; i < 20; ++i) fibers.spawn([] { return bide::this_fiber::id(); }).get();
+      handed = true;
+    });
+    step_until(fibers, [&] { return handed.load(); });
+    other.join();
+    auto works = fibers.spawn([] { return bide::offload([] { return 8; }); });
+    step_until(fibers, [&] { return works.done(); });
+    CHECK(works.get() == 8);
+    close(ends[1]);
+    step_until(fibers, [&] { return reader.done(); });
+    close(ends[0]);
+    CHECK(fibers.fibers() == 0);
+    CHECK(fibers.poll() == bide::deadline::never());
+    pollfd one{fibers.fd(), POLLIN, 0};
+    CHECK(poll(&one, 1, 0) == 0);
+    auto left = fibers.spawn([] { bide::sleep_for(1h); });
+    fibers.poll();
+    CHECK(fibers.fibers() == 1);
+  }
+
+  TEST_CASE("a step runs for a while, never for ever, and says when it wants the next") {
+    bide::runtime fibers(bide::stepped);
+    std::atomic<bool> over = false;
+    auto spins = fibers.spawn([&] { while (!over) bide::yield(); });
+    CHECK(fibers.poll() < bide::deadline::after(0s));
+    pollfd one{fibers.fd(), POLLIN, 0};
+    CHECK(poll(&one, 1, 0) == 1);
+    over = true;
+    step_until(fibers, [&] { return spins.done(); });
+    auto sleeps = fibers.spawn([] { bide::sleep_for(50ms); });
+    const auto next = fibers.poll();
+    CHECK(next > bide::deadline::after(0s));
+    CHECK(next < bide::deadline::after(60ms));
+  }
+
+  TEST_CASE("what a runtime is not made for is refused") {
+    bide::runtime threaded, stepping(bide::stepped);
+    CHECK(error_of([&] { threaded.poll(); }, "stepped") == EINVAL);
+    CHECK(error_of([&] { threaded.fd(); }, "stepped") == EINVAL);
+    int error = 0;
+    std::thread([&] { error = error_of([&] { stepping.poll(); }, "another thread"); }).join();
+    CHECK(error == EPERM);
+    bide::run([&] {
+      CHECK(error_of([&] { stepping.poll(); }, "on a worker") == EPERM);
+      CHECK(error_of([] { bide::runtime inner(bide::stepped); }, "within a runtime") == EPERM);
+    });
+  }
+}
