@@ -115,7 +115,7 @@ auto gather(Range&& tasks) {
 }
 
 /// Waits until the first of the tasks has ended, however it has, and returns its place among them, from 0; the others go
-/// on: asyncio.wait(FIRST_COMPLETED). With one deadline less the tasks of a race are `cancel()`ed by the caller.
+/// on: asyncio.wait(FIRST_COMPLETED).
 ///
 /// Parks:    until then; on a plain thread, blocks the thread.
 /// Errors:   `cancelled`, `timed_out`. std::system_error EINVAL for an empty handle, or no task at all.

@@ -79,16 +79,16 @@ void group_core::fail(std::exception_ptr error) noexcept {
   failures_.push_back(std::move(error));
   if (cancelled_) return;
   cancel_locked();
-}
-
-void group_core::cancel_locked() noexcept {
-  cancelled_ = true;
-  for (frame* f = children_; f; f = f->next) cancel_fiber(f->who);
   if (!body_) return;
   core::run_at(*owner_->home, [](core::worker_core&, void* p) noexcept {
     auto& self = *static_cast<group_core*>(p);
     core::end_scope(*self.owner_, *self.body_);
   }, this);
+}
+
+void group_core::cancel_locked() noexcept {
+  cancelled_ = true;
+  for (frame* f = children_; f; f = f->next) cancel_fiber(f->who);
 }
 
 void group_core::cancel() noexcept {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <bide/event.hpp>
 #include <bide/run.hpp>
@@ -32,12 +33,14 @@ struct threaded_runtime {
   std::shared_ptr<entrance> way;
   std::exception_ptr error;
   std::thread thread;
+  const pid_t process = getpid();
 };
 
 struct stepped_runtime {
   core::runtime rt;
   std::shared_ptr<entrance> way;
   std::thread::id stepper = std::this_thread::get_id();
+  const pid_t process = getpid();
 
   core::worker& only() noexcept { return *rt.workers[0]; }
 };
@@ -46,13 +49,15 @@ namespace {
 
 void end_threads(threaded_runtime* t) {
   if (!t) return;
+  // In the child of a fork neither the threads are there nor the fibers.
+  if (t->process != getpid()) return t->thread.detach();
   t->over.set();
   t->thread.join();
   delete t;
 }
 
 void end_steps(stepped_runtime* s) {
-  if (!s) return;
+  if (!s || s->process != getpid()) return;
   if (s->way) {
     s->way->shut();
     s->only().begin_closing_stepped();

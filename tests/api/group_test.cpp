@@ -217,6 +217,19 @@ TEST_SUITE("api/group") {
   }
 
   // asyncio.TaskGroup.create_task raises RuntimeError when the group is shutting down.
+  TEST_CASE("cancelling a group within its block ends the children, not the block") {
+    on_workers([] {
+      const int result = bide::in_group([](bide::group& g) {
+        auto t = g.spawn([] { bide::sleep_for(1h); });
+        g.cancel();
+        bide::sleep_for(1ms);
+        (void)t.join(bide::deadline::never());
+        return t.state() == bide::task_state::cancelled ? 4 : 0;
+      });
+      CHECK(result == 4);
+    });
+  }
+
   TEST_CASE("a group that is over takes no more children") {
     bide::run([] {
       bide::group g;

@@ -150,6 +150,24 @@ TEST_SUITE("api/runtime") {
     CHECK(next < bide::deadline::after(60ms));
   }
 
+  TEST_CASE("the child of a fork is free of its parent's runtimes") {
+    const ending e = in_child([] {
+      bide::runtime threaded, stepping(bide::stepped);
+      auto t = threaded.spawn([] { bide::sleep_for(1h); });
+      const pid_t child = fork();
+      int status = 0;
+      if (child == 0) {
+        {
+          bide::runtime own;
+          if (own.spawn([] { return 3; }).get() != 3) _exit(1);
+        }
+        return;
+      }
+      if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0) _exit(2);
+    });
+    CHECK(e.exited(0));
+  }
+
   TEST_CASE("what a runtime is not made for is refused") {
     bide::runtime threaded, stepping(bide::stepped);
     CHECK(error_of([&] { threaded.poll(); }, "stepped") == EINVAL);
