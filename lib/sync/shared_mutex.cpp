@@ -27,7 +27,7 @@ void shared_mutex::grant() noexcept {
     if (writer_ || (first->as == exclusive && readers_)) return;
     const kind as = first->as;  // read first: the place is gone once its owner runs
     sync::take_off(waiters_, *first);
-    if (!core::wake(first->who, wait_result::ready)) continue;
+    if (!core::wake(*first->who, wait_result::ready)) continue;
     if (as == exclusive)
       writer_ = true;
     else
