@@ -184,17 +184,6 @@ void cancel(fiber& f) noexcept {
 
 void run_at(worker_core& there, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept {
   if (&there == this_worker()) return work(there, argument);
-#ifndef BIDE_PRELOAD
-  // Between two steps, on the thread that would make the next: it can't wait for itself.
-  if (there.stepper == &bide_this_worker) {
-    worker_core* const before = this_worker();
-    become_worker(&there);
-    work(there, argument);
-    become_worker(before);
-    if (!there.ready.empty()) ring(there);
-    return;
-  }
-#endif
   struct errand : message {
     waiter done{waiter::reach::anyone};
     void (*work)(worker_core&, void*) noexcept;
@@ -209,7 +198,32 @@ void run_at(worker_core& there, void (*work)(worker_core&, void*) noexcept, void
     mine.work(*mine.where, mine.argument);
     wake(mine.done, wait_result::ready);
   };
-  if (post(there, e)) park(e.done, {"another worker's answer"}, base::never, cancel_point::no);
+  if (!post(there, e)) return;
+#ifndef BIDE_PRELOAD
+  attend(there);
+#endif
+  park(e.done, {"another worker's answer"}, base::never, cancel_point::no);
 }
+
+#ifndef BIDE_PRELOAD
+// Who posts does so before he finds the turn taken, and who lets the turn go looks at the inbox after that (seq_cst, all
+// four): so one of the two delivers. What becomes ready waits for the next step; the post has rung for it.
+void attend(worker_core& w) noexcept {
+  while (w.stepper.load(std::memory_order_relaxed) && !w.in.empty() && w.turn.exchange(1, std::memory_order_seq_cst) == 0) {
+    if (w.stepper.load(std::memory_order_relaxed)) {  // written by who has the turn: it has not ended meanwhile
+      worker_core* const before = this_worker();
+      become_worker(&w);
+      w.in.deliver_all();
+      become_worker(before);
+    }
+    w.turn.store(0, std::memory_order_seq_cst);
+  }
+}
+
+bool waits_for_own_steps(const fiber& f) noexcept {
+  return f.home != this_worker() && f.home->stepper.load(std::memory_order_relaxed) == &bide_this_worker &&
+         !f.done.load(std::memory_order_acquire);
+}
+#endif
 
 }  // namespace bide::core

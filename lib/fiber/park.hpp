@@ -72,6 +72,14 @@ void cancel(fiber&) noexcept;
 // nothing when that worker has ended.
 void run_at(worker_core&, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept;
 
+#ifndef BIDE_PRELOAD
+// Of a stepped runtime, whose thread may not step for long, or wait for the caller: delivers what is in the worker's inbox
+// on the calling thread, unless it is in a step, which ends with this. Any thread.
+void attend(worker_core&) noexcept;
+// Whether that fiber goes on only when the calling thread, outside it, makes the next step.
+bool waits_for_own_steps(const fiber&) noexcept;
+#endif
+
 // Waits for a fiber to be done.
 struct join_node {
   waiter& wait;

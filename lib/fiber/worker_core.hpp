@@ -68,7 +68,8 @@ struct worker_core {
 
   core::runtime* runtime = nullptr;
   unsigned index = 0;            // in the process, below most_workers
-  const void* stepper = nullptr;  // of a stepped runtime: the thread, by its bide_this_worker's address
+  std::atomic<const void*> stepper{nullptr};  // of a stepped runtime: its thread, by bide_this_worker's address; see attend()
+  std::atomic<std::uint32_t> turn{0};         // of a stepped runtime: 1 while somebody runs the worker, in a step or an errand
   bool closing = false;          // every wait that can be cancelled is
   bool stuck = false;            // even those for a lock
   bool scrub = false;            // a stack never goes from one fiber to the next with its contents

@@ -14,6 +14,7 @@
 #include "lib/sched/monitor.hpp"
 #endif
 #include "lib/sched/signals.hpp"
+#include "lib/sys/raw.hpp"
 
 namespace bide::core {
 
@@ -27,7 +28,6 @@ int worker::open(core::runtime& rt) noexcept {
   warm_count = 0;
   signalled = 0;
   hopeless = false;
-  stepper = nullptr;
   if (!timers.open()) return -ENOMEM;
   if (const int error = io.open(*this, rt.stepped)) {
     timers.close();
@@ -39,7 +39,14 @@ int worker::open(core::runtime& rt) noexcept {
 }
 
 void worker::shut() noexcept {
+#ifndef BIDE_PRELOAD
+  take_turn();
   in.close();
+  stepper.store(nullptr, std::memory_order_relaxed);
+  turn.store(0, std::memory_order_seq_cst);
+#else
+  in.close();
+#endif
   give_warm(*this);
   // It is awake, so whoever comes to ring from now on finds nothing to do: rest() has stored that before.
   until_nobody_rings();
@@ -60,9 +67,15 @@ void worker::begin_here() noexcept {
 }
 
 #ifndef BIDE_PRELOAD
+// Others have it for the moments of attend().
+void worker::take_turn() noexcept {
+  while (turn.exchange(1, std::memory_order_seq_cst) != 0) sys::raw(SYS_sched_yield);
+}
+
 std::int64_t worker::step(std::int64_t until) noexcept {
+  take_turn();
   begin_here();
-  stepper = &bide_this_worker;
+  stepper.store(&bide_this_worker, std::memory_order_relaxed);
   asleep.store(false, std::memory_order_seq_cst);
   do {
     look_around();
@@ -79,15 +92,19 @@ std::int64_t worker::step(std::int64_t until) noexcept {
   io.set_outer_timer(timers.next());
   const std::int64_t again = ready.empty() ? timers.next() : 0;
   become_worker(nullptr);
+  turn.store(0, std::memory_order_seq_cst);
+  attend(*this);
   return again;
 }
 
 void worker::begin_closing_stepped() noexcept {
+  take_turn();
   begin_here();
   runtime->closing.store(true, std::memory_order_seq_cst);
   closing = true;
   cancel_all();
   become_worker(nullptr);
+  turn.store(0, std::memory_order_seq_cst);
 }
 #endif
 

@@ -36,6 +36,7 @@ struct worker : worker_core {
 
  private:
   void begin_here() noexcept;
+  void take_turn() noexcept;
   bool look_around() noexcept;
   void rest() noexcept;
   void rest_without_hope() noexcept;

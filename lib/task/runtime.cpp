@@ -49,8 +49,8 @@ namespace {
 
 void end_threads(threaded_runtime* t) {
   if (!t) return;
-  // In the child of a fork neither the threads are there nor the fibers.
-  if (t->process != getpid()) return t->thread.detach();
+  // In the child of a fork neither the threads are there nor the fibers, and glibc refuses to detach one that is not.
+  if (t->process != getpid()) return;
   t->over.set();
   t->thread.join();
   delete t;

@@ -140,9 +140,15 @@ void start_in_group(group_core* group, fiber* f, frame* placed) {
 void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }
 void cancel_fiber(fiber* f) noexcept { core::request(*f, core::request_cancel); }
 
+static void must_go_on(const fiber* f) {
+  if (core::waits_for_own_steps(*f))
+    fail(EDEADLK, "fiber " + fiber_name(f) + " goes on only by runtime::poll() on this thread, which waits for its end");
+}
+
 wait_result join_fiber(fiber* f, const frame* its, deadline until) {
   if (f == core::this_fiber() && its->ended()) return wait_result::ready;  // in one of its callbacks
   if (f == core::this_fiber()) fail(EDEADLK, "fiber " + fiber_name(f) + " waits for its own end");
+  if (until.is_never()) must_go_on(f);
   return core::join(*f, until.ns());
 }
 

@@ -30,6 +30,8 @@ void task_set::add(fiber* who, frame* its, bool may_cancel) {
   m.who = who;
   m.its = its;
   m.may_cancel = may_cancel;
+  m.own_step = core::waits_for_own_steps(*who);
+  own_steps_ += m.own_step;
   m.ended = [](watch& w) noexcept { static_cast<member&>(w).set->ended(static_cast<member&>(w)); };
   const base::spin_guard guard(its->lock);
   if (its->ended()) return ended(m);
@@ -52,6 +54,7 @@ task_set::member* task_set::take() {
   if (m) {
     first_ = m->later;
     ++taken_;
+    own_steps_ -= m->own_step;
   }
   return m;
 }
@@ -63,8 +66,10 @@ task_set::member* task_set::wait() {
     {
       const base::spin_guard guard(lock_);
       if (member* m = take()) return m;
-      waiting_ = &w;
+      if (!stuck()) waiting_ = &w;
     }
+    if (stuck())
+      task_layer::fail(EDEADLK, "a wait for several tasks that go on only by runtime::poll() on this thread, which waits");
     const wait_result how = core::park(w, {"several tasks"}, base::never, core::cancel_point::yes);
     const base::spin_guard guard(lock_);
     waiting_ = nullptr;
@@ -87,6 +92,7 @@ void task_set::wait_for_all() {
       if (m->its->state.load(std::memory_order_relaxed) != task_state::done) failed = m;
     }
   } catch (...) {
+    if (stuck()) throw;  // nothing ended this wait: it can't be
     shield([&] {
       for (std::size_t i = 0; i < count_; ++i) {
         if (members_[i].may_cancel && !members_[i].its->ended()) cancel_fiber(members_[i].who);

@@ -1,5 +1,6 @@
 #include "support.hpp"
 
+#include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -133,6 +134,87 @@ TEST_SUITE("api/runtime") {
     auto left = fibers.spawn([] { bide::sleep_for(1h); });
     fibers.poll();
     CHECK(fibers.fibers() == 1);
+  }
+
+  // asyncio: remove_reader before the close, on the loop's own thread. Here any thread just closes, and waits for no step.
+  TEST_CASE("closing what a stepped runtime waits for needs no step, on the thread that steps it or on another") {
+    for (const bool same_thread : {true, false}) {
+      CAPTURE(same_thread);
+      bide::runtime fibers(bide::stepped);
+      int ends[2];
+      REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+      int error = 0;
+      auto reader = fibers.spawn([&] {
+        char byte;
+        if (read(ends[0], &byte, 1) < 0) error = errno;
+      });
+      step_until(fibers, [&] { return reader.state() == bide::task_state::parked; });
+      if (same_thread)
+        CHECK(close(ends[0]) == 0);
+      else
+        std::thread([&] { CHECK(close(ends[0]) == 0); }).join();
+      CHECK(!reader.done());
+      pollfd one{fibers.fd(), POLLIN, 0};
+      CHECK(poll(&one, 1, 0) == 1);  // the reader has something to do
+      step_until(fibers, [&] { return reader.done(); });
+      CHECK(error == EBADF);
+      // The number is free: another description under it is watched anew.
+      int more[2];
+      REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, more) == 0);
+      REQUIRE(more[0] == ends[0]);
+      auto again = fibers.spawn([&] {
+        char byte = 0;
+        return read(more[0], &byte, 1) == 1 ? byte : '?';
+      });
+      step_until(fibers, [&] { return again.state() == bide::task_state::parked; });
+      CHECK(write(more[1], "y", 1) == 1);
+      step_until(fibers, [&] { return again.done(); });
+      CHECK(again.get() == 'y');
+      for (const int fd : {more[0], more[1], ends[1]}) close(fd);
+    }
+  }
+
+  TEST_CASE("descriptors are closed on another thread while a runtime is stepped") {
+    bide::runtime fibers(bide::stepped);
+    std::atomic<bool> over = false;
+    std::thread closer([&] {
+      for (int i = 0; i < 200; ++i) {
+        int ends[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) break;
+        auto reader = fibers.spawn([fd = ends[0]] {
+          char byte;
+          return read(fd, &byte, 1) < 0 ? errno : 0;
+        });
+        while (reader.state() < bide::task_state::parked) std::this_thread::yield();
+        close(ends[0]);
+        close(ends[1]);
+        CHECK(reader.get() == EBADF);
+      }
+      over = true;
+    });
+    step_until(fibers, [&] { return over.load(); });
+    closer.join();
+    CHECK(fibers.fibers() == 0);
+  }
+
+  // asyncio: run_until_complete within the loop raises "this event loop is already running".
+  TEST_CASE("the thread that steps a runtime is told that it can't wait for its fibers for ever") {
+    bide::runtime fibers(bide::stepped), threaded;
+    auto sleeper = fibers.spawn([] { bide::sleep_for(1ms); return 5; });
+    auto other = threaded.spawn([] { return 6; });
+    CHECK(error_of([&] { sleeper.get(); }, "runtime::poll()") == EDEADLK);
+    CHECK(error_of([&] { bide::gather(sleeper, other); }, "runtime::poll()") == EDEADLK);
+    CHECK(bide::first_of(sleeper, other) == 1);
+    CHECK(other.get() == 6);
+    // Within bounds it may, in vain; what it left in the runtime's inbox is taken back in order.
+    CHECK(sleeper.join(bide::deadline::after(1ms)) == bide::wait_result::expired);
+    int result = 0;
+    std::thread([&] {
+      CHECK(sleeper.join(bide::deadline::after(1ms)) == bide::wait_result::expired);
+    }).join();
+    step_until(fibers, [&] { return sleeper.done(); });
+    std::thread([&] { result = sleeper.get(); }).join();
+    CHECK(result == 5);
   }
 
   TEST_CASE("a step runs for a while, never for ever, and says when it wants the next") {

@@ -37,13 +37,15 @@ class task_set {
     frame* its = nullptr;
     member* later = nullptr;  // ended after this one; guarded by lock_
     bool may_cancel = false;
+    bool own_step = false;  // it goes on only when the thread that waits steps its runtime
   };
   member* take();
   member* wait();
   void ended(member&) noexcept;
+  bool stuck() const noexcept { return taken_ < count_ && own_steps_ == count_ - taken_; }
 
   std::unique_ptr<member[]> members_;
-  std::size_t count_ = 0, taken_ = 0;
+  std::size_t count_ = 0, taken_ = 0, own_steps_ = 0;
   std::atomic<std::uint32_t> lock_{0};
   member* first_ = nullptr;          // guarded by lock_
   member* last_ = nullptr;           // guarded by lock_; means something while first_ is not null
