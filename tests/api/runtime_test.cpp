@@ -197,7 +197,7 @@ TEST_SUITE("api/runtime") {
     CHECK(fibers.fibers() == 0);
   }
 
-  // asyncio: run_until_complete within the loop raises "this event loop is already running".
+  // asyncio: run_until_complete within the loop is refused as well.
   TEST_CASE("the thread that steps a runtime is told that it can't wait for its fibers for ever") {
     bide::runtime fibers(bide::stepped), threaded;
     auto sleeper = fibers.spawn([] { bide::sleep_for(1ms); return 5; });

@@ -152,6 +152,23 @@ class Installed(unittest.TestCase):
         installed = next(p for p in self.folder.rglob('bide.hpp')).parents[1]
         self.assertEqual(below(installed), below(ROOT / 'include'))
 
+    def test_the_man_pages_are_installed_and_have_no_errors(self):
+        pages = sorted(self.folder.rglob('bide.[137]*'))
+        self.assertEqual([(page.parent.name, page.name) for page in pages],
+                         [('man1', 'bide.1'), ('man3', 'bide.3'), ('man7', 'bide.7')])
+        if not shutil.which('groff'):
+            print('groff is not installed: the pages are not formatted')
+            return
+        for page in pages:
+            done = subprocess.run(['groff', '-man', '-Tutf8', '-ww', page], capture_output=True, text=True, timeout=60, check=True)
+            self.assertEqual(done.stderr, '')
+
+    def test_the_man_page_of_the_c_api_names_every_function(self):
+        declared = re.findall(r'^BIDE_C_API .*?\b(bide_\w+)\(', (ROOT / 'include/bide/bide.h').read_text(), re.MULTILINE)
+        self.assertGreater(len(declared), 50)
+        page = next(self.folder.rglob('bide.3')).read_text()
+        self.assertEqual([name for name in declared if name not in page], [])
+
     def test_a_program_builds_with_bide_and_runs(self):
         said, program = self.build_and_run('plain.cpp', 'bide')
         self.assertEqual(said, 'spawned 42\n')
