@@ -223,7 +223,7 @@ TEST_SUITE("io/loop") {
     const int before = open_descriptors();
     {
       heard h;
-      CHECK(h.loop.reopen(h.bell) == 0);
+      CHECK(h.loop.open(h, h.bell) == 0);
       CHECK(open_descriptors() >= before + 1);
       const ends e = socket_pair();
       watcher out;
