@@ -213,7 +213,7 @@ TEST_SUITE("api/timeout") {
   TEST_CASE("a shielded task goes on when the wait for it ends") {
     on_workers([] {
       auto t = bide::spawn([] {
-        bide::sleep_for(10ms);
+        bide::sleep_for(200ms);
         return 3;
       });
       CHECK(times_out([&] { bide::wait_for(bide::shield(t), 1ms); }));
