@@ -82,7 +82,8 @@ BIDE_C_API int bide_spawn(bide_task **out, const bide_spawn_options *how, void *
 BIDE_C_API int bide_runtime_spawn(bide_runtime *rt, bide_task **out, const bide_spawn_options *how,
                                   void *(*f)(void *argument), void *argument);
 /* Parks until the task has ended, at most until the deadline; stores what it returned, if asked. As often as one likes.
- * -EIO or -ECANCELED: it ended as BIDE_FAILED or BIDE_CANCELLED. -EDEADLK: it is the caller itself. */
+ * -EIO or -ECANCELED: it ended as BIDE_FAILED or BIDE_CANCELLED. -EDEADLK: it is the caller itself, or goes
+ * on only by bide_runtime_poll on this thread and until_ns is BIDE_NEVER. */
 BIDE_C_API int bide_task_join(bide_task *t, int64_t until_ns, void **result);
 /* Asks the task to end: the wait it is in, or the next it begins, ends with -ECANCELED. Once. Never parks. */
 BIDE_C_API int bide_task_cancel(bide_task *t);

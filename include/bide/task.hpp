@@ -45,7 +45,7 @@ class task {
   /// Parks:    until the fiber ends; on a plain thread, blocks the thread.
   /// Errors:   `cancelled` if that fiber ended by its cancellation, or if the caller is cancelled while it waits;
   ///           `timed_out`. std::system_error: EINVAL on a second get() or an empty handle, EDEADLK if the fiber is the
-  ///           caller.
+  ///           caller, or goes on only by runtime::poll() on the calling thread.
   R get() {
     join();
     if (frame_->out.state() == detail::result_state::taken)

@@ -116,7 +116,8 @@ TEST_SUITE("api/meeting") {
             } else {
               const std::shared_lock lock(m);
               const int now = ++readers;
-              most = std::max(most.load(), now);
+              for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+              }
               wrong = wrong || writers != 0;
               bide::yield();
               --readers;
