@@ -1,6 +1,7 @@
 #include "actor.hpp"
 
 #include <bide/run.hpp>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -8,7 +9,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <string>
 
 namespace differential {
 
@@ -36,19 +39,40 @@ notebook& open_book(transcript& into, std::string_view name) {
   return into.books[n];
 }
 
-// Tells whether the kernel has put that thread of this process to sleep, proc(5). Asked by raw calls, so that asking
-// changes nothing for the fibers.
-bool sleeps(int thread) {
-  char path[64], text[512];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+// What proc(5) says of a thread of this process. Asked by raw calls, so that asking changes nothing for the fibers.
+std::string stat_of(const char* thread) {
+  char path[300], text[512];
+  std::snprintf(path, sizeof path, "/proc/self/task/%s/stat", thread);
   const long file = ::syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  const long n = ::syscall(SYS_read, file, text, sizeof text - 1);
+  if (file < 0) return {};
+  const long n = ::syscall(SYS_read, file, text, sizeof text);
   ::syscall(SYS_close, file);
-  if (n <= 0) return false;
-  text[n] = 0;
-  const char* after_name = std::strrchr(text, ')');
-  return after_name && after_name[1] == ' ' && after_name[2] == 'S';
+  return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : std::string();
+}
+
+bool is_asleep(const std::string& stat) {
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != stat.npos && stat.compare(name_end + 1, 2, " S") == 0;
+}
+
+bool sleeps(int thread) { return is_asleep(stat_of(std::to_string(thread).c_str())); }
+
+// A fiber whose call is made elsewhere waits as soon as it has passed the call on; the call itself only then.
+bool offload_threads_sleep() {
+  const long folder = ::syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return true;
+  alignas(dirent64) char entries[4096];
+  bool all = true;
+  for (long n; (n = ::syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;) {
+    for (long at = 0; at < n;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(entries + at);
+      at += entry->d_reclen;
+      const std::string stat = stat_of(entry->d_name);
+      all = all && (stat.find("(bide-offload)") == stat.npos || is_asleep(stat));
+    }
+  }
+  ::syscall(SYS_close, folder);
+  return all;
 }
 
 }  // namespace
@@ -135,7 +159,7 @@ void actor::join(actor& other) {
 }
 
 bool actor::asleep_inside(unsigned call) const {
-  if (calls_ != call) return false;
+  if (calls_ != call || (how_ == means::fibers && !offload_threads_sleep())) return false;
   // A fiber of this very worker: it does not run, since we do.
   return thread_id_ == kernel_thread() || sleeps(thread_id_);
 }
