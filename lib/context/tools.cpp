@@ -49,8 +49,13 @@ void context_gone(identity& me) noexcept {
   me.tsan_fiber = nullptr;
 }
 
-void context_is_thread(identity& me) noexcept {
+void thread_gone(identity& me) noexcept {
+  if (__lsan_unregister_root_region && me.stack_bottom) __lsan_unregister_root_region(me.stack_bottom, me.stack_size);
   me = {};
+}
+
+void context_is_thread(identity& me) noexcept {
+  thread_gone(me);
   if (__tsan_get_current_fiber) me.tsan_fiber = __tsan_get_current_fiber();
 }
 
@@ -72,6 +77,8 @@ BIDE_UNCOUNTED void after_switch(identity& me, identity& from) noexcept {
   if (!from.stack_bottom) {
     from.stack_bottom = bottom;
     from.stack_size = size;
+    // Nor is what its frames point to lost, should a fiber exit.
+    if (__lsan_register_root_region) __lsan_register_root_region(bottom, size);
   }
 }
 

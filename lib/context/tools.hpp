@@ -31,8 +31,9 @@ void stack_made(const void* low, const void* high) noexcept;
 // A fiber begins to use a stack, or will never run again.
 void context_made(identity&, const void* low, const void* high) noexcept;
 void context_gone(identity&) noexcept;
-// The calling thread's own context.
+// The calling thread's own context, and its end.
 void context_is_thread(identity&) noexcept;
+void thread_gone(identity&) noexcept;
 
 enum class leaving { for_now, for_ever };
 void before_switch(identity& from, identity& to, leaving) noexcept;

@@ -48,6 +48,7 @@ void worker::shut() noexcept {
   in.close();
 #endif
   give_warm(*this);
+  if (context::tools::present) context::tools::thread_gone(loop.tool);
   // It is awake, so whoever comes to ring from now on finds nothing to do: rest() has stored that before.
   until_nobody_rings();
   io.close();

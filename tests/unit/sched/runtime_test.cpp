@@ -42,7 +42,7 @@ unsigned choice(std::array<unsigned, 4> loads, unsigned caller, prefer how) {
 
 template <unsigned workers>
 void all_wait_for_nothing() {
-  bide::mutex m;
+  bide::mutex m, other;
   bide::semaphore s;
   bide::condition_variable c;
   bide::wait_group g(1);
@@ -55,7 +55,6 @@ void all_wait_for_nothing() {
     bide::run([&] {
       std::vector<bide::task<void>> all;
       m.lock();
-      bide::mutex other;
       all.push_back(bide::spawn({.name = "of the mutex"}, [&] { const counted end{unwound}; m.lock(); }));
       all.push_back(bide::spawn({.name = "of the semaphore"}, [&] { const counted end{unwound}; s.acquire(); }));
       all.push_back(bide::spawn({.name = "of the condition"}, [&] {
