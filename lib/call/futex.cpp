@@ -47,21 +47,6 @@ long read_deadline(long at, bool absolute, bool realtime, std::int64_t& until) n
   return 0;
 }
 
-#ifdef BIDE_PRELOAD
-// pthread_join waits on the word that an exit sets to 0 as if other processes might: it is one of ours.
-bool is_thread_id_word(futex_word* word, futex_word expected) noexcept {
-  struct {
-    futex_word* word;
-    bool found;
-  } search{word, false};
-  core::with_thread(expected, [](core::thread& t, void* p) {
-    auto& s = *static_cast<decltype(search)*>(p);
-    s.found = t.clear_tid == s.word;
-  }, &search);
-  return search.found;
-}
-#endif
-
 long count_of(long value) noexcept { return static_cast<int>(value); }
 
 long wait(futex_word* word, long operation, long value, long timeout, long bits, bool absolute) noexcept {
@@ -152,7 +137,8 @@ long futex_call(long at, long operation, long value, long timeout, long at2, lon
   switch (command) {
     case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
 #ifdef BIDE_PRELOAD
-      if (shared && !is_thread_id_word(word, static_cast<futex_word>(value))) {
+      // pthread_join waits on the word that an exit sets to 0 as if other processes might: it is one of ours.
+      if (shared && !core::will_clear(static_cast<futex_word>(value), word)) {
         if (core::live_threads() > 1) return wait_in_kernel(at, operation, value, timeout, value3);
         return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3);
       }

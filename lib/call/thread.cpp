@@ -115,7 +115,7 @@ long exit_call(long status, long, long, long, long, long) {
   if (core::live_threads() == 1) return bide_gate(SYS_exit_group, status, 0, 0, 0, 0, 0);
   if (me.robust) sync::release_robust_list(me.robust, me.tid);
   core::drop_mask(me);
-  core::forget_thread(me);
+  core::end_thread(me);
   siginfo_t ignored;
   while (core::take_pending(me, ~core::signal_set{0}, ignored)) {}
   if (!base::kept(base::protection::end_last)) tell_joiners(me);

@@ -30,6 +30,12 @@ std::uint32_t id_base_of(std::uint32_t pid) noexcept {
   return first_thread_id + static_cast<std::uint32_t>((std::uint64_t{pid * 0x9e3779b1u} * room) >> 32);
 }
 
+// The lock must be held.
+thread* find(std::uint32_t tid) noexcept {
+  if (registry[0] && registry[0]->tid == tid) return registry[0];
+  return tid > id_base && tid - id_base <= highest ? registry[tid - id_base] : nullptr;
+}
+
 bool open_registry() noexcept {
   if (!registry) registry = static_cast<thread**>(base::reserve(most_threads * sizeof(thread*)));
   return registry != nullptr;
@@ -61,36 +67,41 @@ thread* make_main_thread() noexcept {
   return t;
 }
 
-void forget_thread(thread& t) noexcept {
+void end_thread(thread& t) noexcept {
   const base::spin_guard guard(registry_lock);
-  if (&t == first) {
-    first = registry[0] = nullptr;
-  } else {
-    registry[t.tid - id_base] = nullptr;
-  }
+  t.ended = true;
+  if (&t == first) first = nullptr;
   live.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void free_thread(thread& t) noexcept { base::arena_free(&t); }
+void free_thread(thread& t) noexcept {
+  {
+    const base::spin_guard guard(registry_lock);
+    registry[registry[0] == &t ? 0 : t.tid - id_base] = nullptr;
+  }
+  base::arena_free(&t);
+}
 
 std::uint32_t live_threads() noexcept { return live.load(std::memory_order_relaxed); }
 
 bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argument) noexcept {
   const base::spin_guard guard(registry_lock);
-  thread* t = nullptr;
-  if (first && first->tid == tid) {
-    t = first;
-  } else if (tid > id_base && tid - id_base <= highest) {
-    t = registry[tid - id_base];
-  }
-  if (t) visit(*t, argument);
-  return t != nullptr;
+  thread* const t = find(tid);
+  if (!t || t->ended) return false;
+  visit(*t, argument);
+  return true;
+}
+
+bool will_clear(std::uint32_t tid, const std::uint32_t* word) noexcept {
+  const base::spin_guard guard(registry_lock);
+  const thread* const t = find(tid);
+  return t && t->clear_tid == word;
 }
 
 bool any_thread(bool (*visit)(thread&, void*), void* argument) noexcept {
   const base::spin_guard guard(registry_lock);
   for (std::uint32_t i = 0; i <= highest; ++i) {
-    if (registry[i] && visit(*registry[i], argument)) return true;
+    if (registry[i] && !registry[i]->ended && visit(*registry[i], argument)) return true;
   }
   return false;
 }

@@ -27,6 +27,7 @@ struct pending_signal {
 
 struct thread : fiber {
   std::uint32_t* clear_tid = nullptr;      // set to 0, and woken, once its stack is left: CLONE_CHILD_CLEARTID
+  bool ended = false;                      // guarded by the registry's lock
   robust_list_head* robust = nullptr;
   greg_t* registers = nullptr;             // of the trap it is in; null behind a symbol
 
@@ -60,8 +61,8 @@ inline thread* this_thread() noexcept;
 thread* make_thread() noexcept;
 // The thread that was there first: its id is the process's.
 thread* make_main_thread() noexcept;
-// Takes the record back. Nobody can find it any more.
-void forget_thread(thread&) noexcept;
+// It runs for the last time: nobody finds it any more but who joins it, and its id isn't given again yet.
+void end_thread(thread&) noexcept;
 void free_thread(thread&) noexcept;
 
 // Threads that have not ended.
@@ -70,6 +71,8 @@ std::uint32_t live_threads() noexcept;
 // Runs `visit` for the thread with that id while the registry is locked, so that it can't end. Returns whether there is
 // one. `visit` must not park.
 bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argument) noexcept;
+// Whether that thread, though it may be about to end, will set this word to 0.
+bool will_clear(std::uint32_t tid, const std::uint32_t* word) noexcept;
 // For each, until `visit` returns true. Returns whether one did.
 bool any_thread(bool (*visit)(thread&, void*), void* argument) noexcept;
 
