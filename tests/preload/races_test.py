@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from preload_test import run
 
 WORKERS = (1, 2, 3)
-TRIES = 10     # in which a missing protection must show
+TRIES = 60     # in which a missing protection must show; one in six shows the rarest
 PATIENCE = 6   # seconds, with one missing: a case takes one or two
 AT_ONCE = 6    # they sleep most of the time
 # Which case needs which, and with how many workers it shows.
