@@ -37,6 +37,17 @@ bool is_past(clockid_t clock, const timespec& limit) noexcept {
   return now.tv_sec > limit.tv_sec || (now.tv_sec == limit.tv_sec && now.tv_nsec >= limit.tv_nsec);
 }
 
+BIDE_NAME(pthread_mutex_trylock);
+BIDE_NAME(pthread_rwlock_tryrdlock);
+BIDE_NAME(pthread_rwlock_trywrlock);
+
+// libc's own function: a tool that stands before it has counted the whole call and would count an attempt as one more.
+template <door::name& n, class Lock>
+int attempt(Lock* lock) noexcept {
+  door::find_libc(n);
+  return door::real<int(Lock*)>(n)(lock);
+}
+
 // Until `attempt` answers anything but EBUSY, or, with a limit, ETIMEDOUT.
 template <class Attempt>
 int tried(Attempt attempt, clockid_t clock = CLOCK_REALTIME, const timespec* limit = nullptr) noexcept {
@@ -76,25 +87,25 @@ void nap(const timespec& length) noexcept {
     return door::real<int parameters>(n##_name) arguments;                                 \
   }
 
-BIDE_LOCK(pthread_mutex_lock, (pthread_mutex_t * mutex), (mutex), tried([=] { return pthread_mutex_trylock(mutex); }))
+BIDE_LOCK(pthread_mutex_lock, (pthread_mutex_t * mutex), (mutex), tried([=] { return attempt<pthread_mutex_trylock_name>(mutex); }))
 BIDE_LOCK(pthread_mutex_timedlock, (pthread_mutex_t * mutex, const timespec* limit), (mutex, limit),
-          tried([=] { return pthread_mutex_trylock(mutex); }, CLOCK_REALTIME, limit))
+          tried([=] { return attempt<pthread_mutex_trylock_name>(mutex); }, CLOCK_REALTIME, limit))
 BIDE_LOCK(pthread_mutex_clocklock, (pthread_mutex_t * mutex, clockid_t clock, const timespec* limit),
-          (mutex, clock, limit), tried([=] { return pthread_mutex_trylock(mutex); }, clock, limit))
-BIDE_LOCK(mtx_lock, (pthread_mutex_t * mutex), (mutex), as_c11(tried([=] { return pthread_mutex_trylock(mutex); })))
+          (mutex, clock, limit), tried([=] { return attempt<pthread_mutex_trylock_name>(mutex); }, clock, limit))
+BIDE_LOCK(mtx_lock, (pthread_mutex_t * mutex), (mutex), as_c11(tried([=] { return attempt<pthread_mutex_trylock_name>(mutex); })))
 BIDE_LOCK(mtx_timedlock, (pthread_mutex_t * mutex, const timespec* limit), (mutex, limit),
-          as_c11(tried([=] { return pthread_mutex_trylock(mutex); }, CLOCK_REALTIME, limit)))
+          as_c11(tried([=] { return attempt<pthread_mutex_trylock_name>(mutex); }, CLOCK_REALTIME, limit)))
 
-BIDE_LOCK(pthread_rwlock_rdlock, (pthread_rwlock_t * lock), (lock), tried([=] { return pthread_rwlock_tryrdlock(lock); }))
-BIDE_LOCK(pthread_rwlock_wrlock, (pthread_rwlock_t * lock), (lock), tried([=] { return pthread_rwlock_trywrlock(lock); }))
+BIDE_LOCK(pthread_rwlock_rdlock, (pthread_rwlock_t * lock), (lock), tried([=] { return attempt<pthread_rwlock_tryrdlock_name>(lock); }))
+BIDE_LOCK(pthread_rwlock_wrlock, (pthread_rwlock_t * lock), (lock), tried([=] { return attempt<pthread_rwlock_trywrlock_name>(lock); }))
 BIDE_LOCK(pthread_rwlock_timedrdlock, (pthread_rwlock_t * lock, const timespec* limit), (lock, limit),
-          tried([=] { return pthread_rwlock_tryrdlock(lock); }, CLOCK_REALTIME, limit))
+          tried([=] { return attempt<pthread_rwlock_tryrdlock_name>(lock); }, CLOCK_REALTIME, limit))
 BIDE_LOCK(pthread_rwlock_timedwrlock, (pthread_rwlock_t * lock, const timespec* limit), (lock, limit),
-          tried([=] { return pthread_rwlock_trywrlock(lock); }, CLOCK_REALTIME, limit))
+          tried([=] { return attempt<pthread_rwlock_trywrlock_name>(lock); }, CLOCK_REALTIME, limit))
 BIDE_LOCK(pthread_rwlock_clockrdlock, (pthread_rwlock_t * lock, clockid_t clock, const timespec* limit),
-          (lock, clock, limit), tried([=] { return pthread_rwlock_tryrdlock(lock); }, clock, limit))
+          (lock, clock, limit), tried([=] { return attempt<pthread_rwlock_tryrdlock_name>(lock); }, clock, limit))
 BIDE_LOCK(pthread_rwlock_clockwrlock, (pthread_rwlock_t * lock, clockid_t clock, const timespec* limit),
-          (lock, clock, limit), tried([=] { return pthread_rwlock_trywrlock(lock); }, clock, limit))
+          (lock, clock, limit), tried([=] { return attempt<pthread_rwlock_trywrlock_name>(lock); }, clock, limit))
 
 // Once-only calls, which may park: fibers come to libc's own one by one, since it has the losers wait in the kernel.
 namespace {

@@ -3,8 +3,10 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "compare.hpp"
@@ -24,7 +26,8 @@ struct way {
 std::vector<way> ways() {
   return {
       {"close", [](int number) { return close(number); }},
-      {"dup2", [](int number) { return dup2(fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), number) == number ? 0 : -1; }},
+      {"dup2",
+       [](int number) { return dup2(fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), number) == number ? 0 : -1; }},
       {"dup3",
        [](int number) {
          return dup3(fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), number, O_CLOEXEC) == number ? 0 : -1;
@@ -344,6 +347,35 @@ TEST_SUITE("differential/shutdown") {
       me.call("no descriptor", [&] { return shutdown(-1, SHUT_RD); });
       me.call("shutdown", [&] { return shutdown(e.ours, SHUT_RDWR); });
       me.call("shutdown again", [&] { return shutdown(e.ours, SHUT_RDWR); });
+    });
+  }
+
+  TEST_CASE("the largest number that the process may have is served as any other") {
+    compare([](actor& me) {
+      rlimit most{};
+      must(getrlimit(RLIMIT_NOFILE, &most), "getrlimit");
+      most.rlim_cur = std::min<rlim_t>(most.rlim_max, 1 << 20);
+      must(setrlimit(RLIMIT_NOFILE, &most), "setrlimit");
+      const int number = static_cast<int>(most.rlim_cur) - 1;
+      ends e = stream_pair();
+      fd high(must(dup2(e.ours, number), "dup2"));
+      e.ours.close();
+      actor& peer = me.start("peer", [&](actor& peer) {
+        for (const char* word : {"hello", "again"}) {
+          peer.until_waiting(me);
+          must(write(e.theirs, word, 5), "write");
+        }
+        char room[8];
+        peer.call("read", [&] { return read(e.theirs, room, sizeof room); });
+      });
+      char room[8];
+      me.call("read", [&] { return read(high, room, sizeof room); });
+      pollfd one{high, POLLIN, 0};
+      me.call("poll", [&] { return poll(&one, 1, -1); });
+      me.call("recv", [&] { return recv(high, room, sizeof room, MSG_DONTWAIT); });
+      me.call("write", [&] { return write(high, "done", 4); });
+      me.call("one more", [&] { return dup2(high, number + 1); });
+      me.join(peer);
     });
   }
 }

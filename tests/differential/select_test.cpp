@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "compare.hpp"
 #include "things.hpp"
@@ -111,7 +112,8 @@ TEST_SUITE("differential/select") {
       me.note("left", limit.tv_sec * 1'000'000 + limit.tv_usec);
       fd_sets sets;
       limit = {0, 150'000};
-      me.call_for(150ms, "select of empty sets", [&] { return select(100, &sets.read, nullptr, &sets.except, &limit); });
+      me.call_for(150ms, "select of empty sets",
+                  [&] { return select(100, &sets.read, nullptr, &sets.except, &limit); });
       const timespec other{0, 150'000'000};
       me.call_for(150ms, "pselect", [&] { return pselect(0, nullptr, nullptr, nullptr, &other, nullptr); });
       limit = {0, 1'150'000};  // more microseconds than a second has: Linux takes them
@@ -217,6 +219,30 @@ TEST_SUITE("differential/select") {
       std::vector<fd_set> wide(2);
       FD_SET(b.ours, &wide[0]);
       me.call("a huge count", [&] { return select(2 * FD_SETSIZE, &wide[0], nullptr, nullptr, &limit); });
+    });
+  }
+
+  TEST_CASE("numbers beyond FD_SETSIZE are waited for in sets as large as they need") {
+    compare([](actor& me) {
+      ends a = pipe_pair();
+      const int number = 3 * FD_SETSIZE - 1;
+      const fd high(must(dup2(a.ours, number), "dup2"));
+      std::vector<fd_set> wide(3);
+      const auto bit = [&] { return reinterpret_cast<unsigned char*>(wide.data())[number / 8] >> number % 8 & 1; };
+      const auto set_bit = [&] { reinterpret_cast<unsigned char*>(wide.data())[number / 8] |= 1u << number % 8; };
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        must(write(a.theirs, "x", 1), "write");
+      });
+      set_bit();
+      me.call("select", [&] { return select(number + 1, wide.data(), nullptr, nullptr, nullptr); });
+      me.note("set", bit());
+      me.join(peer);
+      read_all(a.ours, 1);
+      set_bit();
+      const timespec limit{0, 60'000'000};
+      me.call("pselect", [&] { return pselect(number + 1, wide.data(), nullptr, nullptr, &limit, nullptr); });
+      me.note("set", bit());
     });
   }
 }
