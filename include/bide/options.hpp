@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <source_location>
 #include <string_view>
 
@@ -41,6 +42,18 @@ struct options {
   debug_mode debug = debug_mode::by_environment;
   /// How long a fiber may hold its worker before debug mode names it; asyncio's slow_callback_duration.
   std::chrono::nanoseconds slow = std::chrono::milliseconds(100);
+  /// Not 0: a seeded runtime, in which the same program takes the same course each time, and another with another seed. 0: as
+  /// the environment's BIDE_SEED says.
+  ///
+  /// Its one worker, whatever `workers` says, takes the next ready fiber by dice that begin with the seed; every call that has
+  /// a door may be where another gets its turn. Time is the runtime's own: it begins at the same moment each time, and when all
+  /// fibers are parked it is at once the earliest deadline's, so that an hour's sleep takes no time. The API's clocks and
+  /// deadlines go by it, and with libbide-hook what its fibers read by clock_gettime, std::chrono and time.
+  /// What the kernel tells is asked when nobody is ready, in order of the descriptors. Descriptors whose other end is outside
+  /// are waited for a millisecond before time goes on, offloaded functions a second: what comes from other processes, plain
+  /// threads, offload threads, signals or the kernel's own timers (timerfd, setitimer) is as they are, not as the seed says.
+  /// There is no other runtime beside it, for the clock is the process's, and it is not stepped.
+  std::uint64_t seed = 0;
 };
 
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.

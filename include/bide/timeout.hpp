@@ -41,7 +41,7 @@ class timeout {
   timeout& operator=(const timeout&) = delete;
 
   /// Tells whether its deadline has passed: whose it was when `timed_out` arrives.
-  bool expired() const noexcept { return when() <= deadline(std::chrono::steady_clock::now()); }
+  bool expired() const noexcept { return when().ns() <= detail::now_ns(); }
   deadline when() const noexcept { return deadline::from_ns(scope_.until); }
   /// Moves the deadline, for waits that begin from now on.
   void reschedule(deadline until) noexcept { scope_.until = until.ns(); }

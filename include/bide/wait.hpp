@@ -20,6 +20,11 @@ enum class wait_result : std::uint8_t {
   timed_out,  ///< The deadline of a bide::timeout around the wait passed.
 };
 
+namespace detail {
+/// CLOCK_MONOTONIC, or the time of a seeded runtime: options::seed.
+BIDE_API std::int64_t now_ns() noexcept;
+}  // namespace detail
+
 /// A point on the monotonic clock after which a wait ends as expired.
 ///
 /// Time:     CLOCK_MONOTONIC in whole nanoseconds; clock_gettime(2). One in the past expires at the next wait.
@@ -39,7 +44,7 @@ class deadline {
   template <class Rep, class Period>
   static deadline after(std::chrono::duration<Rep, Period> length) noexcept {
     using std::chrono::nanoseconds;
-    const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+    const std::int64_t now = detail::now_ns();
     const auto wide = std::chrono::duration<long double, std::nano>(length).count();
     if (wide <= 0) return from_ns(now);
     if (wide >= static_cast<long double>(never_ns - now)) return never();

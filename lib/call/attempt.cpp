@@ -172,7 +172,7 @@ long fd_call::wait(moved so_far) noexcept {
   lies_ = lie ? lies_ + 1 : 0;
   if (waits_ > 2 && !lie) reactor().ignore_urgent(fd_);
   const bool sure = doors_see_all && facts_ && facts_->is_sole();
-  const std::int64_t again = looked_again_ || sure ? base::never : base::after(base::now(), trust);
+  const std::int64_t again = looked_again_ || sure ? base::never : trusted_until();
   const bool trusting = again < until;
   const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? again : until);
   if (end == -ETIME && trusting) return look_again() ? 0 : -EAGAIN;
@@ -185,7 +185,7 @@ long fd_call::wait(moved so_far) noexcept {
 
 long await_ready(int fd, readiness which, const char* name, std::int64_t until, bool under_timeout) noexcept {
   io::reactor& reactor = *core::this_worker()->reactor;
-  const std::int64_t again = base::after(base::now(), trust);
+  const std::int64_t again = trusted_until();
   const long end = reactor.wait(fd, which, name, std::min(again, until));
   if (signal_seen(under_timeout) == after_signal::report) return -EINTR;
   if (end != -ETIME || until <= again) return end;
@@ -203,9 +203,7 @@ long read_time(const void* at, std::int64_t& length) noexcept {
 
 std::int64_t from_realtime(std::int64_t when) noexcept {
   if (when == base::never) return when;
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return base::after(base::now(), when - (now.tv_sec * base::second + now.tv_nsec));
+  return base::after(base::now(), when - base::time_of(CLOCK_REALTIME));
 }
 
 void not_restarted() noexcept {

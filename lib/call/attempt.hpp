@@ -30,6 +30,8 @@ long attempt(long nr, Args... args) noexcept {
 
 // How long a wait goes by what is remembered of a descriptor, before it looks again.
 inline constexpr std::int64_t trust = 250'000'000;
+// When what is remembered now is to be asked again. Where time jumps from wait to wait, seldom.
+inline std::int64_t trusted_until() noexcept { return base::after(base::now(), base::shown_time() ? 240 * trust : trust); }
 
 // Of a preloaded program every call comes by a door: nothing happens unseen to a description that nobody else holds.
 #ifdef BIDE_PRELOAD

@@ -38,9 +38,7 @@ long read_deadline(long at, bool absolute, bool realtime, std::int64_t& until) n
   if (!absolute) {
     until = base::after(base::now(), time);
   } else if (realtime) {
-    timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    until = base::after(base::now(), time - (now.tv_sec * base::second + now.tv_nsec));
+    until = base::after(base::now(), time - base::time_of(CLOCK_REALTIME));
   } else {
     until = time;
   }
@@ -114,6 +112,14 @@ long unlock_shared(futex_word& word) noexcept {
 
 long wait_in_kernel(long at, long operation, long value, long timeout, long bits) noexcept {
   const restarts how = timeout ? restarts::no : restarts::yes;
+  timespec limit;
+  if (timeout && base::shown_time() && (operation & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET) [[unlikely]] {
+    std::int64_t until;
+    if (const long error = read_deadline(timeout, true, operation & FUTEX_CLOCK_REALTIME, until)) return error;
+    limit = base::to_timespec(base::kernel_time(until));
+    timeout = sys::word(&limit);
+    operation &= ~FUTEX_CLOCK_REALTIME;
+  }
   return offloaded("a futex", -1, how, SYS_futex, at, operation, value, timeout, 0, bits);
 }
 
@@ -139,7 +145,7 @@ long futex_call(long at, long operation, long value, long timeout, long at2, lon
 #ifdef BIDE_PRELOAD
       // pthread_join waits on the word that an exit sets to 0 as if other processes might: it is one of ours.
       if (shared && !core::will_clear(static_cast<futex_word>(value), word)) {
-        if (core::live_threads() > 1) return wait_in_kernel(at, operation, value, timeout, value3);
+        if (core::live_threads() > 1 || base::shown_time()) return wait_in_kernel(at, operation, value, timeout, value3);
         return core::call_kernel(SYS_futex, at, operation, value, timeout, at2, value3);
       }
 #else

@@ -121,7 +121,7 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
 // The first time at most for as long as what is remembered is trusted (attempt.hpp). Returns as wait_for_any.
 long wait_patiently(const pollfd* fds, std::size_t count, const char* name, std::int64_t until,
                     bool& trusting) noexcept {
-  const std::int64_t soon = trusting ? base::after(base::now(), trust) : base::never;
+  const std::int64_t soon = trusting ? trusted_until() : base::never;
   if (!trusting || soon >= until) return wait_for_any(fds, count, name, until);
   const long end = wait_for_any(fds, count, name, soon);
   if (end != -ETIME) return end;

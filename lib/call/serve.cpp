@@ -97,7 +97,7 @@ static long until_answered(const request& r, ucontext_t* interrupted, void (*fil
     long answer;
     if (asks_of_own_fd(r)) [[unlikely]] {
       answer = -EBADF;
-    } else if (call && !(core::live_threads() == 1 && only_waits(r.nr) && !has_own_mask(r))) {
+    } else if (call && !(core::live_threads() == 1 && !base::shown_time() && only_waits(r.nr) && !has_own_mask(r))) {
       answer = call(r.a, r.b, r.c, r.d, r.e, r.f);
     } else if (never_waits(r.nr)) {
       answer = bide_gate(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);

@@ -208,15 +208,19 @@ bool is_thread_clock(long clock, std::uint32_t& tid) noexcept {
 // Ticks a second, measured since the start.
 double tick_length() noexcept {
   static const std::uint64_t ticks = base::ticks();
-  static const std::int64_t began = base::now();
+  static const std::int64_t began = base::kernel_now();
   const std::uint64_t passed = base::ticks() - ticks;
-  return passed < 1'000'000 ? 0.5 : static_cast<double>(base::now() - began) / static_cast<double>(passed);
+  return passed < 1'000'000 ? 0.5 : static_cast<double>(base::kernel_now() - began) / static_cast<double>(passed);
 }
 
 }  // namespace
 
 long clock_gettime_call(long clock, long at, long, long, long, long) {
   std::uint32_t tid;
+  if (base::is_shown(static_cast<clockid_t>(clock))) {
+    const timespec t = base::to_timespec(base::time_of(static_cast<clockid_t>(clock)));
+    return copy_out(reinterpret_cast<void*>(at), &t, sizeof t);
+  }
   if (!is_thread_clock(clock, tid)) return bide_gate(SYS_clock_gettime, clock, at, 0, 0, 0, 0);
   if (core::live_threads() == 1) return bide_gate(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, at, 0, 0, 0, 0);
   core::thread& me = *core::this_thread();

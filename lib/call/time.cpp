@@ -59,14 +59,13 @@ long clock_nanosleep_call(long clock, long flags, long when, long rest, long, lo
   if (const long error = copy_in(&t, reinterpret_cast<void*>(when), sizeof t)) return error;
   if (!(flags & TIMER_ABSTIME)) return sleep_for(t, rest, "clock_nanosleep");
   if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= base::second) return -EINVAL;
+  const bool beyond = t.tv_sec > base::never / base::second - 1;
+  const std::int64_t when_ns = beyond ? base::never : t.tv_sec * base::second + t.tv_nsec;
   // A clock that is set meanwhile is noticed at the end of the time first computed.
   for (;;) {
-    timespec now;
-    clock_gettime(static_cast<clockid_t>(clock), &now);
-    if (now.tv_sec > t.tv_sec || (now.tv_sec == t.tv_sec && now.tv_nsec >= t.tv_nsec)) return 0;
-    const bool beyond = t.tv_sec - now.tv_sec > base::never / base::second - 1;
-    const std::int64_t left = (t.tv_sec - now.tv_sec) * base::second + (t.tv_nsec - now.tv_nsec);
-    if (const long end = sleep_until(beyond ? base::never : base::after(base::now(), left), "clock_nanosleep")) return end;
+    const std::int64_t now = base::time_of(static_cast<clockid_t>(clock));
+    if (now >= when_ns) return 0;
+    if (const long end = sleep_until(base::after(base::now(), when_ns - now), "clock_nanosleep")) return end;
   }
 }
 

@@ -58,7 +58,7 @@ long io_uring_enter_call(long fd, long submit, long least, long flags, long argu
   const long submitted = attempt(SYS_io_uring_enter, fd, submit, 0, flags, 0, size);
   if (submitted < 0) return submitted;
   while (!poll_now(c.fd(), POLLIN)) {
-    const long end = c.reactor().wait(c.fd(), readiness::readable, c.name(), base::after(base::now(), trust));
+    const long end = c.reactor().wait(c.fd(), readiness::readable, c.name(), trusted_until());
     if (signal_seen(true) == after_signal::report) return submitted ? submitted : -EINTR;
     if (end == -ETIME) {
       c.reactor().renew(c.fd());

@@ -22,9 +22,10 @@ using namespace bide;
 class naps {
  public:
   void take() noexcept {
-    const timespec nap{0, length_};
+    const timespec nap = base::to_timespec(length_);
     door::nap(nap);
-    length_ = std::min(2 * length_, 1'000'000L);
+    // Where time jumps from nap to nap, an hour isn't to be made of milliseconds.
+    length_ = std::min(2 * length_, base::shown_time() ? 60 * base::second : 1'000'000L);
   }
 
  private:

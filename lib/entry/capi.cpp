@@ -101,6 +101,7 @@ bide::options options_of(const bide_options* how) noexcept {
   if (how->workers) o.workers = how->workers;
   if (how->stack_size) o.stack_size = how->stack_size;
   if (how->offload_threads) o.offload_threads = how->offload_threads;
+  o.seed = how->seed;
   return o;
 }
 

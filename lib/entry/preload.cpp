@@ -1,6 +1,5 @@
 // Start of a preloaded program: its only kernel thread becomes worker 0's carrier, its main thread the first fiber, on
 // its own stack; then the trap door is armed. Where that can't be, the program runs as ever, and one line says why.
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,8 @@
 
 #include "asm/trap.h"
 #include "lib/base/alone.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/base/number.hpp"
 #include "lib/base/text.hpp"
 #include "lib/door/interrupt.hpp"
 #include "lib/door/patch.hpp"
@@ -48,20 +49,6 @@ constexpr int pr_set_syscall_user_dispatch = 59;  // prctl(2), Linux 5.11
 
 alignas(core::runtime) char runtime_room[sizeof(core::runtime)];
 alignas(core::carrier) char carrier_room[sizeof(core::carrier)];
-
-// A whole number in an environment variable, or `standard`, with a line if it is none or out of bounds.
-long number_of(const char* name, long standard, long least, long most) noexcept {
-  const char* given = getenv(name);
-  if (!given || !*given) return standard;
-  char* end = nullptr;
-  errno = 0;
-  const long value = strtol(given, &end, 10);
-  if (!errno && !*end && value >= least && value <= most) return value;
-  base::text t;
-  (t << "bide: " << name << '=' << given << " is no number from " << least << " to " << most << "; taken as "
-     << standard << '\n').to_stderr();
-  return standard;
-}
 
 bool is_off(const char* name) noexcept {
   const char* given = getenv(name);
@@ -144,7 +131,9 @@ const char* open() noexcept {
   sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
 
   options how;
-  how.workers = static_cast<unsigned>(number_of("BIDE_WORKERS", 1, 1, core::most_workers));
+  how.workers = static_cast<unsigned>(base::number_in_environment("BIDE_WORKERS", 1, 1, core::most_workers));
+  how.seed = static_cast<std::uint64_t>(base::number_in_environment("BIDE_SEED", 0, 0, base::never));
+  if (how.seed) how.workers = 1;
   rt.for_ever = true;
   if (rt.open(how) != 0) return "it can't make a loop: no descriptors or memory are left";
   rt.main = main;
@@ -155,7 +144,7 @@ const char* open() noexcept {
   if (core::open_carriers(w, first, door::arm_trap) != 0) return "there is no memory";
   core::adopt_running(w, *main);
 
-  core::set_slice(is_off("BIDE_PREEMPT") ? 0 : number_of("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
+  core::set_slice(how.seed || is_off("BIDE_PREEMPT") ? 0 : base::number_in_environment("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
   if (!is_off("BIDE_PATCH")) door::prepare_patching();
   core::open_signals(*main, door::on_signal);
   if (door::open_trap() != 0) return "SIGSYS can't be handled";

@@ -313,6 +313,10 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
 }
 
 bool turn_is_due(worker_core& w) noexcept {
+  if (w.chance) [[unlikely]] {
+    w.until_check = 1;
+    return true;  // each switch is by way of the loop, which chooses
+  }
   const std::uint64_t slice = w.slice;
   const std::uint64_t now = base::ticks();
   // Look at the clock about four times a slice, however long fibers run between switches.

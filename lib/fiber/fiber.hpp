@@ -128,6 +128,24 @@ class run_queue {
     }
     return f;
   }
+  // Takes the one that has so many before it, or as many of them as there are.
+  fiber& take_behind(std::uint32_t others) noexcept {
+    fiber* before = nullptr;
+    fiber* f = first_;
+    for (; others && f->next; --others) {
+      before = f;
+      f = f->next;
+    }
+    (before ? before->next : first_) = f->next;
+    if (last_ == f) last_ = before;
+    return *f;
+  }
+  // How many there are, if fewer than `most`; else that.
+  std::uint32_t count_to(std::uint32_t most) const noexcept {
+    std::uint32_t count = 0;
+    for (const fiber* f = first_; f && count < most; f = f->next) ++count;
+    return count;
+  }
   // Forgets all of them.
   void clear() noexcept { first_ = nullptr; }
 

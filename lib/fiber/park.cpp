@@ -68,7 +68,7 @@ namespace {
 
 wait_result block_thread(waiter& w, std::int64_t until) noexcept {
   while (!w.is_decided()) {
-    if (sys::futex_wait(w.word, waiter::undecided, until) == -ETIMEDOUT)
+    if (sys::futex_wait(w.word, waiter::undecided, base::kernel_time(until)) == -ETIMEDOUT)
       base::replace(w.word, waiter::undecided, waiter::decided(wait_result::expired));
   }
   return w.result();

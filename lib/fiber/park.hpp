@@ -58,7 +58,7 @@ inline void give_way() noexcept {
   if (!w || w->current == &w->loop || --w->until_check != 0 || !turn_is_due(*w)) [[likely]] return;
 #ifdef BIDE_PRELOAD
   // The turn is over, but it has hardly begun its own: among ten thousand it would get nowhere, a call at a time.
-  if (base::ticks() - w->switched_at < own_slice) return;
+  if (!w->chance && base::ticks() - w->switched_at < own_slice) return;
 #endif
   fiber& me = *w->current;
   make_ready(*w, me);

@@ -38,6 +38,7 @@ struct worker_core {
   std::uint64_t checked_at = 0;    // base::ticks
   std::uint64_t turn_began = 0;    // base::ticks
   std::uint64_t slice = shortest_slice;  // ticks that fibers run before the loop looks for events
+  std::uint64_t chance = 0;  // of a seeded runtime: what its dice show, never 0
   context::thread_state_place thread;
   fiber loop;  // the worker's own context: it delivers, polls and sleeps
   std::atomic<std::uint32_t> signalled{0};  // a signal is noted that the worker is to look at; any thread, and handlers

@@ -42,7 +42,7 @@ long answer(long result) noexcept {
 
 // libev asked to wait: for as long as the worker wants, whatever libev made of it.
 timespec time_left() noexcept {
-  return bide::base::to_timespec(std::max<std::int64_t>(0, seam::until() - bide::base::now()));
+  return bide::base::to_timespec(std::max<std::int64_t>(0, seam::until() - bide::base::kernel_now()));
 }
 
 bool waits_for_ever() noexcept { return seam::until() == bide::base::never; }
@@ -84,6 +84,11 @@ int bide_ev_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
 }
 
 static int told(long result, epoll_event* events) noexcept {
+  if (result > 1 && bide::base::shown_time()) [[unlikely]] {
+    // In what order they became so is nobody's to know. libev has the descriptor in the lower half.
+    std::sort(events, events + result,
+              [](const epoll_event& a, const epoll_event& b) { return a.data.u32 < b.data.u32; });
+  }
   for (long i = 0; i < result; ++i) {
     if (events[i].events & EPOLLPRI) events[i].events |= EPOLLIN;
   }

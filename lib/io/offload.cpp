@@ -72,7 +72,7 @@ void serve(void*) {
       const std::uint32_t seen = the.work.load(std::memory_order_relaxed);
       const bool ending = the.runtimes == 0;
       base::spin_unlock(the.lock);
-      const long woken = ending ? -ETIMEDOUT : sys::futex_wait(the.work, seen, base::after(base::now(), linger));
+      const long woken = ending ? -ETIMEDOUT : sys::futex_wait(the.work, seen, base::after(base::kernel_now(), linger));
       base::spin_lock(the.lock);
       --the.idle;
       job = take(me);

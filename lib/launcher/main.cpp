@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <set>
 #include <string>
 #include <string_view>
@@ -45,6 +46,9 @@ void add_run(CLI::App& run, run_options& options) {
                  "milliseconds a thread computes before others get their turn, or off; standard: 10, or BIDE_PREEMPT")
       ->check(refuse_slice)
       ->type_name("MS|off");
+  run.add_option("--seed", options.seed, "of the order of threads, with one worker, no preemption and time of its own, or BIDE_SEED")
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))
+      ->type_name("N");
   run.add_option("--patch", options.patch,
                  "whether libc's hot system calls are patched into jumps; standard: on, or BIDE_PATCH")
       ->check(CLI::IsMember({"on", "off"}))
@@ -85,7 +89,7 @@ int main(int argc, char** argv) {
   app.formatter(std::make_shared<formatter>());
   app.set_version_flag("--version", "bide " BIDE_VERSION);
   app.require_subcommand(1);
-  app.footer("Environment: BIDE_WORKERS, BIDE_PREEMPT, BIDE_PATCH and BIDE_DISABLE, as the options of bide run.");
+  app.footer("Environment: BIDE_WORKERS, BIDE_PREEMPT, BIDE_SEED, BIDE_PATCH and BIDE_DISABLE, as the options of bide run.");
   app.failure_message([](const CLI::App* of, const CLI::Error& error) {
     if (!of->get_subcommands().empty()) of = of->get_subcommands()[0];  // it is told of the whole
     const std::string line = error.what();

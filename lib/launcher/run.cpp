@@ -34,6 +34,7 @@ void execute(const program& p, char** command) {
 void run(const run_options& options, char** command) {
   set("BIDE_WORKERS", options.workers);
   set("BIDE_PREEMPT", options.preempt);
+  set("BIDE_SEED", options.seed);
   set("BIDE_PATCH", options.patch);
   set("BIDE_DISABLE", options.disable);
   const program found = find_program(command[0]);

@@ -10,6 +10,7 @@ namespace bide::launcher {
 struct run_options {
   std::string workers;  // BIDE_WORKERS
   std::string preempt;  // BIDE_PREEMPT
+  std::string seed;     // BIDE_SEED
   std::string patch;    // BIDE_PATCH
   std::string disable;  // BIDE_DISABLE
   std::vector<std::string> plugins;  // libraries to preload beside ours: see bide/calls.h

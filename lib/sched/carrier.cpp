@@ -87,7 +87,7 @@ worker_core* wait_for_worker(carrier& me) noexcept {
   for (;;) {
     const bool may_end = me.stack && !me.served_ring;
     const long how =
-        sys::futex_wait(me.order, seen, may_end ? base::after(base::now(), linger) : base::never);
+        sys::futex_wait(me.order, seen, may_end ? base::after(base::kernel_now(), linger) : base::never);
     if (worker_core* w = me.given.exchange(nullptr, std::memory_order_acq_rel)) return w;
     if (how != -ETIMEDOUT) continue;
     const base::spin_guard guard(list_lock);

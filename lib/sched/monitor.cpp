@@ -36,7 +36,7 @@ bool look_at(worker_core& w, last_look& last) noexcept {
   void* const holder = w.in_kernel.load(std::memory_order_acquire);
   const std::uint32_t calls = w.kernel_calls.load(std::memory_order_relaxed);
   const std::uint32_t switches = w.switches.load(std::memory_order_relaxed);
-  const std::int64_t now = base::now();
+  const std::int64_t now = base::kernel_now();
   if (holder && holder == last.holder && calls == last.calls) {
     take_from_kernel_thread(w, holder);
     last.holder = nullptr;

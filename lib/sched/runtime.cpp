@@ -112,6 +112,7 @@ int runtime::open(const options& o) noexcept {
   // While there was none, doors saw nothing of what the program did to its descriptors.
   if (open_runtimes.fetch_add(1, std::memory_order_relaxed) == 0) io::all_fds_shared();
   opened_ = true;
+  if (o.seed) workers[0]->roll_dice(o.seed);
 #ifndef BIDE_PRELOAD
   watchdog_.open(*this);
 #endif
@@ -123,6 +124,7 @@ void runtime::close() noexcept {
 #ifndef BIDE_PRELOAD
     watchdog_.close();
 #endif
+    if (how.seed) bide_clock_hand.store(0, std::memory_order_relaxed);
     open_runtimes.fetch_sub(1, std::memory_order_relaxed);
     io::offload_close();
   }

@@ -60,8 +60,8 @@ void watchdog::close() noexcept {
 
 void watchdog::watch() noexcept {
   while (!over_.load(std::memory_order_acquire)) {
-    sys::futex_wait(over_, 0, base::after(base::now(), slow_ / 8));
-    const std::int64_t now = base::now();
+    sys::futex_wait(over_, 0, base::after(base::kernel_now(), slow_ / 8));
+    const std::int64_t now = base::kernel_now();
     for (unsigned i = 0; i < all_->count; ++i) look(*all_->workers[i], seats_[i], now);
   }
 }

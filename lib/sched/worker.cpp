@@ -27,6 +27,7 @@ int worker::open(core::runtime& rt) noexcept {
   live = incoming = 0;
   warm_count = 0;
   signalled = 0;
+  chance = 0;
   hopeless = false;
   if (!timers.open()) return -ENOMEM;
   if (const int error = io.open(*this, rt.stepped)) {
@@ -118,7 +119,12 @@ void worker::run() noexcept {
     if (context::fs_slips && signal_stack) change_signal_stack(*this, loop);
 #endif
     if (ready.empty()) {
-      rest();
+      if (!chance || !rest_in_shown_time()) rest();
+      continue;
+    }
+    if (chance) [[unlikely]] {
+      until_check = 1;
+      switch_to(*this, loop, take_by_chance());
       continue;
     }
     turn_began = checked_at = base::ticks();
@@ -178,9 +184,9 @@ void worker::rest_without_hope() noexcept {
   if (runtime->for_ever) return io.sleep(base::never);
   hopeless.store(true, std::memory_order_seq_cst);
   if (!runtime->ended()) {
-    const std::int64_t until = base::after(base::now(), runtime->patience());
+    const std::int64_t until = base::after(base::kernel_now(), runtime->patience());
     io.sleep(until);
-    if (until != base::never && base::now() >= until && in.empty()) runtime->judge();
+    if (until != base::never && base::kernel_now() >= until && in.empty()) runtime->judge();
   }
   hopeless.store(false, std::memory_order_seq_cst);
   wakes.fetch_add(1, std::memory_order_seq_cst);

@@ -23,6 +23,9 @@ struct worker : worker_core {
   void begin_closing_stepped() noexcept;
   bool unfinished() const noexcept { return live.load() != 0 || incoming.load() != 0 || !in.empty(); }
 
+  // From now on the dice choose who runs next, and the clock shows the time they leave it. Before the first fiber.
+  void roll_dice(std::uint64_t seed) noexcept;
+
   // Cancels every fiber here. Worker only.
   void cancel_all() noexcept;
 
@@ -35,10 +38,15 @@ struct worker : worker_core {
   message stuck_news;                   // from whoever found out that everybody waits for nothing
 
  private:
+  std::uint32_t turns_unpolled_ = 0;  // of a seeded runtime
+  bool ran_since_rest_ = false;       // of a seeded runtime
+
   void begin_here() noexcept;
   void take_turn() noexcept;
   bool look_around() noexcept;
   void rest() noexcept;
+  fiber& take_by_chance() noexcept;
+  bool rest_in_shown_time() noexcept;
   void rest_without_hope() noexcept;
 };
 

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "lib/base/clock.hpp"
+#include "lib/base/number.hpp"
 #include "lib/context/stack.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/fork.hpp"
@@ -51,6 +53,12 @@ void open(core::runtime& rt, const options& how) {
   core::watch_forks();
   options rounded = how;
   rounded.stack_size = context::round_stack_size(how.stack_size);
+  if (rt.stepped && how.seed) fail(EINVAL, "options::seed with bide::stepped: in what order its fibers run is what its steps are for");
+  if (!rt.stepped && !how.seed) rounded.seed = base::number_in_environment("BIDE_SEED", 0, 0, base::never);
+  if (rounded.seed) rounded.workers = 1;
+  // Time is the process's: who else goes by it would wait for what only a seeded runtime's fibers bring about.
+  if (base::shown_time() || (rounded.seed && core::runtimes()))
+    fail(EBUSY, "a seeded runtime and another at the same time; see options::seed");
   if (const int error = rt.open(rounded)) fail(-error, std::string("a runtime can't make a worker: ") + detail::hint(-error));
 }
 

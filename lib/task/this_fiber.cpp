@@ -41,6 +41,8 @@ std::size_t stack_peak() noexcept {
 
 namespace detail {
 
+std::int64_t now_ns() noexcept { return base::now(); }
+
 void sleep_until(deadline until) {
   if (until.ns() <= base::now()) return;
   core::waiter w(core::waiter::reach::home);

@@ -75,11 +75,11 @@ class Run(Launcher):
             self.assertEqual(end_of(self.bide, 'run', *begin, self.threads, *words), (7, expected, ''))
 
     def test_options_are_the_environment_of_the_library(self):
-        options = ['--workers', '3', '--preempt', 'off', '--patch', 'off', '--disable', 'io_uring,fsgsbase']
+        options = ['--workers', '3', '--preempt', 'off', '--seed', '9', '--patch', 'off', '--disable', 'io_uring,fsgsbase']
         code, out, err = end_of(self.bide, 'run', *options, 'env', env={'BIDE_WORKERS': '2'})
         self.assertEqual((code, err), (0, ''))
         self.assertEqual({line for line in out.splitlines() if line.startswith('BIDE_')},
-                         {'BIDE_WORKERS=3', 'BIDE_PREEMPT=off', 'BIDE_PATCH=off', 'BIDE_DISABLE=io_uring,fsgsbase'})
+                         {'BIDE_WORKERS=3', 'BIDE_PREEMPT=off', 'BIDE_SEED=9', 'BIDE_PATCH=off', 'BIDE_DISABLE=io_uring,fsgsbase'})
 
     def test_without_options_the_environment_stays(self):
         out = end_of(self.bide, 'run', 'env', env={'BIDE_WORKERS': '2'})[1]
