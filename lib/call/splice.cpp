@@ -149,12 +149,24 @@ long send_to_socket(fd_call& c, int in, long offset, std::size_t size) noexcept 
   return end;
 }
 
+// To a pipe it is a splice.
+long send_to_pipe(long out, long in, long offset, long size) noexcept {
+  for (;;) {
+    const long now = attempt(SYS_splice, in, offset, out, nullptr, size, SPLICE_F_NONBLOCK);
+    if (now != -EAGAIN) return now;
+    if (const long end = await_pipes(-1, static_cast<int>(out), "sendfile")) return end;
+  }
+}
+
 }  // namespace
 
 long sendfile_call(long out, long in, long offset, long size, long, long) {
   const int to = static_cast<int>(out), from = static_cast<int>(in);
   const fd_kind sink = classify(to);
-  // What the kernel refuses it refuses for no bytes as well.
+  const bool to_pipe = sink == fd_kind::fifo && !nonblocking(to);
+  // What the kernel refuses it refuses for no bytes as well. But into a full pipe it waits with those, too; and of a file, a
+  // splice is refused for the same reasons.
+  if (to_pipe && (classify(from) == fd_kind::file || !poll_now(to, POLLOUT))) return send_to_pipe(out, in, offset, size);
   if (const long refusal = attempt(SYS_sendfile, out, in, offset, 0); refusal || size <= 0)
     return refusal ? refusal : attempt(SYS_sendfile, out, in, offset, size);
   if (!waits(sink) || nonblocking(to)) return disk_call(SYS_sendfile, out, in, offset, size);
@@ -162,13 +174,8 @@ long sendfile_call(long out, long in, long offset, long size, long, long) {
     fd_call c(to, readiness::writable, "sendfile");
     return send_to_socket(c, from, offset, static_cast<std::size_t>(std::min(size, 0x7ffff000L)));
   }
-  if (sink != fd_kind::fifo) return offloaded("sendfile", to, restarts::yes, SYS_sendfile, out, in, offset, size);
-  for (;;) {
-    // To a pipe it is a splice.
-    const long now = attempt(SYS_splice, in, offset, out, nullptr, size, SPLICE_F_NONBLOCK);
-    if (now != -EAGAIN) return now;
-    if (const long end = await_pipes(-1, to, "sendfile")) return end;
-  }
+  if (to_pipe) return send_to_pipe(out, in, offset, size);
+  return offloaded("sendfile", to, restarts::yes, SYS_sendfile, out, in, offset, size);
 }
 
 }  // namespace bide::call
