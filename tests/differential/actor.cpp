@@ -134,18 +134,28 @@ void actor::perform(const script& what) {
     what(*this);
   } catch (const broken_scenario& broken) {
     note("BROKEN: " + broken.why);
+  } catch (const bide::cancelled&) {
+  } catch (...) {  // a thread's cancel, which goes on to its end
+    idle_ = true;
+    throw;
   }
   idle_ = true;
 }
 
-actor& actor::start(std::string_view name, script what) {
+actor& actor::start(std::string_view name, script what, ended cancelled) {
   actor& other = *started_.emplace_back(std::make_unique<actor>(how_, into_, name));
   auto body = [&other, what = std::move(what)] { other.perform(what); };
   if (how_ == means::threads)
     other.thread_ = std::thread(std::move(body));
   else
-    other.task_ = bide::spawn({.name = name}, std::move(body));
+    other.task_ = bide::spawn({.name = name, .libc_calls = cancelled == ended::unwinds ? bide::ended_call::unwinds : bide::ended_call::fails},
+                              std::move(body));
   return other;
+}
+
+void actor::cancel(actor& other) {
+  if (how_ == means::threads) pthread_cancel(other.thread_.native_handle());
+  else other.task_.cancel();
 }
 
 void actor::join(actor& other) {

@@ -25,6 +25,8 @@ class actor;
 using script = std::function<void(actor&)>;
 
 enum class means { threads, fibers };
+// What a cancel does to the call it ends in a fiber; a thread's unwinds in any case.
+enum class ended { fails, unwinds };
 
 // What one actor noted, in memory shared with the process that compares: it outlives a crash and a hang.
 struct notebook {
@@ -70,7 +72,14 @@ class actor {
   outcome call(std::string_view what, F f) {
     enter(what);
     errno = untouched;
-    const long value = static_cast<long>(f());
+    long value = 0;
+    try {
+      value = static_cast<long>(f());
+    } catch (...) {  // a cancel
+      note(std::string(what) + " is cancelled");
+      leave();
+      throw;
+    }
     const int error = errno;
     leave();
     return conclude(what, value, error);
@@ -86,7 +95,10 @@ class actor {
   }
 
   // Starts another actor: a thread or a fiber as this one is. It is joined with this one's end at the latest.
-  actor& start(std::string_view name, script what);
+  actor& start(std::string_view name, script what, ended = ended::fails);
+
+  // Cancels an actor started by this one.
+  void cancel(actor& other);
 
   // Waits for an actor started by this one.
   void join(actor& other);

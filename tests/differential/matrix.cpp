@@ -74,14 +74,18 @@ void write_markdown(std::ostream& out, const std::vector<cell>& cells, const res
          "Made by `tests/differential/matrix`: each cell is one description of a call under a condition on a kind of descriptor,\n"
          "played on kernel threads with the doors shut and in fibers, on one worker and on two. Result, errno, bytes, whether it\n"
          "waited and for how long (in classes), and what another sees of both ends afterwards are compared.\n\n"
+         "*cancelled*: `pthread_cancel` ends a thread's call, `task::cancel` a fiber's that unwinds; then what it waited for comes,\n"
+         "and is there for another.\n\n"
          "`=` equal · `meant` differs as said below · **broken** differs · empty: there is no such thing\n\n"
       << counts << "\n";
-  const auto kinds = distinct(cells, [](const cell& c) { return c.kind; });
   for (const std::string& call : distinct(cells, [](const cell& c) { return c.call; })) {
+    std::vector<cell> of_it;
+    std::copy_if(cells.begin(), cells.end(), std::back_inserter(of_it), [&](const cell& c) { return c.call == call; });
+    const auto kinds = distinct(of_it, [](const cell& c) { return c.kind; });
     out << "\n## " << call << "\n\n| |";
     for (const auto& kind : kinds) out << ' ' << kind << " |";
     out << "\n|---|" << [&] { std::string s; for (std::size_t i = 0; i < kinds.size(); ++i) s += "---|"; return s; }() << '\n';
-    for (const std::string& condition : distinct(cells, [](const cell& c) { return c.condition; })) {
+    for (const std::string& condition : distinct(of_it, [](const cell& c) { return c.condition; })) {
       std::string row;
       bool any = false;
       for (const auto& kind : kinds) {

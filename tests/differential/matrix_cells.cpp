@@ -157,6 +157,7 @@ struct condition {
   int fd = -2;            // in place of the descriptor
   milliseconds time{0};
   int signal_flags = -1;  // a signal comes, with a handler of these flags
+  bool cancels = false;   // who makes the call is cancelled in it, and then it could be done
 };
 
 void close_with_reset(ends& e) {
@@ -202,13 +203,16 @@ std::vector<condition> reading() {
       {.name = "reset", .needs = tcp, .meanwhile = [](d, ends& e) { close_with_reset(e); }},
       {.name = "was reset", .needs = tcp, .before = [](d, ends& e) { close_with_reset(e), moment(20ms); }},
       {.name = "signal", .meanwhile = say, .signal_flags = 0},
+      {.name = "cancelled", .meanwhile = say, .cancels = true},
       {.name = "signal, SA_RESTART", .meanwhile = say, .signal_flags = SA_RESTART},
   };
 }
 
 std::vector<condition> writing() {
   using d = const descriptor&;
-  const auto full = [](d, ends& e) { fill(e.ours); };
+  const auto full = [](d k, ends& e) {
+    while (fill(e.ours) && k.is(tcp)) moment(50ms);  // what is acknowledged late makes room once more
+  };
   const auto drain = [](d k, ends& e) {
     if (k.is(socket_kind)) empty(e.theirs);
     else read_all(e.theirs, 65'536);
@@ -240,6 +244,7 @@ std::vector<condition> writing() {
       {.name = "was reset", .needs = tcp, .before = [](d, ends& e) { close_with_reset(e), moment(20ms); }},
       {.name = "signal", .needs = fills, .before = full, .meanwhile = drain, .signal_flags = 0},
       {.name = "signal, SA_RESTART", .needs = fills, .before = full, .meanwhile = drain, .signal_flags = SA_RESTART},
+      {.name = "cancelled", .needs = fills, .before = full, .meanwhile = drain, .cancels = true},
   };
 }
 
@@ -265,6 +270,10 @@ void tell(actor& me, const descriptor& d, const condition& c, bool writes, Go go
   ends e = d.make();
   if (writes) std::swap(e.ours, e.theirs);  // `ours` is what writes
   if (c.before) c.before(d, e);
+  if (c.cancels) {
+    cancel_and_look(me, [&] { return go(e.ours); }, [&] { c.meanwhile(d, e), moment(10ms); });  // a pty passes bytes on by itself
+    return note_rest(me, e);
+  }
   std::unique_ptr<counting_handler> handler;
   if (c.signal_flags >= 0) handler = std::make_unique<counting_handler>(SIGUSR1, c.signal_flags);
   actor* const other = start_other(me, d, e, c, handler.get());
@@ -373,6 +382,7 @@ std::vector<cell> matrix_cells() {
   add_transfers(all, readers, std::size(readers), reading(), false);
   add_transfers(all, writers, std::size(writers), writing(), true);
   add_readiness(all);
+  add_waits(all);
   return all;
 }
 
