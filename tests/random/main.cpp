@@ -1,7 +1,9 @@
 // Random programs, on kernel threads and in fibers under several seeds and numbers of workers, their histories compared.
 //
-//   random [--programs N] [--from SEED] [--jobs N]
+//   random [--programs N] [--from SEED] [--jobs N] [--courses N]
 //
+// --courses: how many seeds of a seeded runtime each program is played under as well. One that differs there does so each time:
+// it says with which seed, and `random --programs 1 --from PROGRAM --seed SEED` replays that alone.
 // A program that differs, hangs or crashes is made as small as it still does, and shown. Exit status: 1 if there is one.
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -35,9 +37,18 @@ std::string difference(const history& threads, const history& fibers) {
   return {};
 }
 
+unsigned courses = 2;
+std::uint64_t only = 0;  // --seed
+
 std::string judge(const program& p) {
   alarm(patience);
   const history threads = play(p, means::threads, 0, p.seed);
+  for (unsigned i = 0; i < (only ? 1 : courses); ++i) {
+    const std::uint64_t seed = only ? only : p.seed * courses + i;
+    const std::string why = difference(threads, play(p, means::fibers, 0, seed));
+    if (!why.empty()) return "under seed " + std::to_string(seed) + '\n' + why;
+  }
+  if (only) return {};
   for (const unsigned workers : {1u, 2u, 4u}) {
     const std::string why = difference(threads, play(p, means::fibers, workers, p.seed + workers));
     if (!why.empty()) return "with " + std::to_string(workers) + " workers\n" + why;
@@ -133,13 +144,15 @@ int main(int argc, char** argv) {
     if (word == "--programs") programs = value;
     else if (word == "--from") from = value;
     else if (word == "--jobs") jobs = value;
+    else if (word == "--courses") courses = static_cast<unsigned>(value);
+    else if (word == "--seed") only = value;
   }
   std::fflush(stdout);
   for (std::uint64_t job = 0; job < jobs; ++job)
     if (fork() == 0) _exit(play_all(from + job, from + programs, jobs) ? 0 : 1);
   int bad = 0, status;
   while (wait(&status) > 0) bad += status != 0;
-  std::printf("%llu programs, on threads and with 1, 2 and 4 workers: %s\n", static_cast<unsigned long long>(programs),
+  std::printf("%llu programs, on threads, with 1, 2 and 4 workers and under seeds: %s\n", static_cast<unsigned long long>(programs),
               bad ? "some differ" : "no difference");
   return bad ? 1 : 0;
 }

@@ -327,7 +327,7 @@ history among(const program& p, means how, std::uint64_t seed) {
 history play(const program& p, means how, unsigned workers, std::uint64_t seed) {
   if (how == means::threads) return among(p, how, seed);
   history all;
-  bide::run([&] { all = among(p, how, seed); }, {.workers = workers});
+  bide::run([&] { all = among(p, how, seed); }, workers ? bide::options{.workers = workers} : bide::options{.seed = seed});
   return all;
 }
 

@@ -46,6 +46,7 @@ void mend(program&);
 // What each party saw, a line for each of its steps, and at the end what all did together.
 using history = std::vector<std::string>;
 enum class means { threads, fibers };
+// 0 workers: a seeded runtime, whose course the seed fixes.
 history play(const program&, means, unsigned workers, std::uint64_t seed);
 
 std::string show(const program&);
