@@ -8,16 +8,19 @@ namespace {
 
 bool allowed(std::string_view name) noexcept {
   const char* disabled = std::getenv("BIDE_DISABLE");
-  std::string_view rest = disabled ? disabled : "";
-  while (!rest.empty()) {
-    const auto comma = rest.find(',');
-    if (rest.substr(0, comma) == name) return false;
-    rest.remove_prefix(comma == rest.npos ? rest.size() : comma + 1);
-  }
-  return true;
+  return !disabled || !is_listed(disabled, name);
 }
 
 }  // namespace
+
+bool is_listed(std::string_view rest, std::string_view name) noexcept {
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    if (rest.substr(0, comma) == name) return true;
+    rest.remove_prefix(comma == rest.npos ? rest.size() : comma + 1);
+  }
+  return false;
+}
 
 feature_set& features() noexcept {
   static constinit feature_set found{};

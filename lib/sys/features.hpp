@@ -1,6 +1,8 @@
 // What this kernel has, asked once.
 #pragma once
 
+#include <string_view>
+
 namespace bide::sys {
 
 // True until the environment's BIDE_DISABLE (names separated by commas) turns it off or the kernel refuses it once.
@@ -15,5 +17,8 @@ struct feature_set {
 };
 
 feature_set& features() noexcept;
+
+// Is that name in the list, which commas part?
+bool is_listed(std::string_view list, std::string_view name) noexcept;
 
 }  // namespace bide::sys
