@@ -29,6 +29,7 @@ struct pool {
   std::atomic<std::uint32_t> threads{0};  // changed under lock; the futex of offload_close
   std::atomic<std::uint32_t> work{0};     // counts what idle threads should look at: their futex
   std::atomic<std::uint32_t> busy{0};     // jobs queued or running
+  std::atomic<std::uint32_t> begun{0};    // jobs queued since ever
 };
 constinit pool the;
 
@@ -108,6 +109,7 @@ int enqueue(offload_job& job) noexcept {
   the.last = &job.next;
   ++the.queued;
   the.busy.fetch_add(1, std::memory_order_relaxed);
+  the.begun.fetch_add(1, std::memory_order_relaxed);
   const bool one_more = the.queued > the.idle && the.threads.load(std::memory_order_relaxed) < the.most;
   if (one_more) {
     the.threads.fetch_add(1, std::memory_order_relaxed);
@@ -213,6 +215,7 @@ void offload_after_fork() noexcept {
   the.busy.store(0, std::memory_order_relaxed);
 }
 
+std::uint32_t offloads_begun() noexcept { return the.begun.load(std::memory_order_relaxed); }
 unsigned offload_busy() noexcept { return the.busy.load(std::memory_order_relaxed); }
 unsigned offload_threads() noexcept { return the.threads.load(std::memory_order_relaxed); }
 

@@ -45,6 +45,9 @@ void offload_after_fork() noexcept;
 // Jobs queued or running now.
 unsigned offload_busy() noexcept;
 
+// Jobs queued since ever, as far as 32 bits count.
+std::uint32_t offloads_begun() noexcept;
+
 // Threads there are now.
 unsigned offload_threads() noexcept;
 

@@ -17,8 +17,10 @@ constexpr std::int64_t turn_time = 1'000;                  // so that who yields
 constexpr std::uint32_t choice = 256;                      // of so many at most one is taken: a longer queue is walked no further
 constexpr std::uint32_t most_unpolled = 64;                // turns: so that who yields until a descriptor is read comes there
 
-// What is on its way inside the kernel (a segment over loopback) or on an offload thread is waited for in its time.
-constexpr std::int64_t settling = 1'000'000, elsewhere = base::second;
+// What is on its way inside the kernel (a segment over loopback) or on an offload thread is waited for in its time; a call
+// that has just been passed on there, before anybody else runs: it mostly ends at once (connect without io_uring), and so has its
+// place in the order.
+constexpr std::int64_t settling = 1'000'000, elsewhere = base::second, passed_on = 10'000'000;
 
 // splitmix64: every state is good, and neighbouring seeds differ at once.
 std::uint64_t mixed(std::uint64_t n) noexcept {
@@ -36,7 +38,29 @@ void worker::roll_dice(std::uint64_t seed) noexcept {
   until_check = 1;  // a preloaded program's first fiber runs before the loop ever did
   turns_unpolled_ = 0;
   ran_since_rest_ = false;
+  offloads_seen_ = io::offloads_begun();
   show(start_time);
+}
+
+// Sleeps in the kernel's time, as rest() does, until something is posted or becomes ready. Returns whether something was posted.
+bool worker::doze(std::int64_t until) noexcept {
+  asleep.store(true, std::memory_order_seq_cst);
+  // Asked in any case: what has become ready comes before what is posted, whichever was quicker.
+  if (in.empty() && !signalled.load(std::memory_order_seq_cst)) io.sleep(until);
+  else io.poll();
+  asleep.store(false, std::memory_order_seq_cst);
+  const bool posted = !in.empty();
+  in.deliver_all();
+  return posted;
+}
+
+// Behind a turn, before anything is delivered.
+void worker::await_offload() noexcept {
+  if (offloads_seen_ == io::offloads_begun()) return;
+  offloads_seen_ = io::offloads_begun();
+  const std::int64_t until = base::after(base::kernel_now(), passed_on);
+  while (!doze(until) && base::kernel_now() < until) {
+  }
 }
 
 fiber& worker::take_by_chance() noexcept {
@@ -61,11 +85,9 @@ bool worker::rest_in_shown_time() noexcept {
   const bool away = io::offload_busy() != 0;
   if (away || (ran_since_rest_ && io.anyone_waits())) {
     ran_since_rest_ = false;
-    asleep.store(true, std::memory_order_seq_cst);  // as in rest()
-    if (in.empty() && !signalled.load(std::memory_order_seq_cst))
-      io.sleep(base::after(base::kernel_now(), away ? elsewhere : settling));
-    asleep.store(false, std::memory_order_seq_cst);
-    if (!ready.empty() || !in.empty() || signalled.load(std::memory_order_relaxed)) return true;
+    offloads_seen_ = io::offloads_begun();
+    doze(base::after(base::kernel_now(), away ? elsewhere : settling));
+    if (!ready.empty() || signalled.load(std::memory_order_relaxed)) return true;
   }
   show(std::max(base::shown_time(), timers.next()));
   return true;

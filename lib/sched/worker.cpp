@@ -125,6 +125,7 @@ void worker::run() noexcept {
     if (chance) [[unlikely]] {
       until_check = 1;
       switch_to(*this, loop, take_by_chance());
+      await_offload();
       continue;
     }
     turn_began = checked_at = base::ticks();

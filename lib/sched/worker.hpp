@@ -40,6 +40,7 @@ struct worker : worker_core {
  private:
   std::uint32_t turns_unpolled_ = 0;  // of a seeded runtime
   bool ran_since_rest_ = false;       // of a seeded runtime
+  std::uint32_t offloads_seen_ = 0;   // of a seeded runtime: those begun that it has given time to end
 
   void begin_here() noexcept;
   void take_turn() noexcept;
@@ -47,6 +48,8 @@ struct worker : worker_core {
   void rest() noexcept;
   fiber& take_by_chance() noexcept;
   bool rest_in_shown_time() noexcept;
+  void await_offload() noexcept;
+  bool doze(std::int64_t until) noexcept;
   void rest_without_hope() noexcept;
 };
 
