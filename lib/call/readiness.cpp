@@ -26,6 +26,7 @@ constexpr short read_events = POLLIN | POLLRDNORM, write_events = POLLOUT | POLL
 // Does the worker's loop know the moment when poll(2) would say one of these?
 bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
   constexpr short plain = read_events | write_events;
+  events &= ~(POLLERR | POLLHUP | POLLNVAL);  // poll(2): "ignored in events"; reported to any who wait
   if (!(events & ~plain)) return events & plain;
   // A peer's half-close makes a descriptor readable as well; priority data is watched for along with reading.
   if (!(events & read_events) || (events & ~(plain | POLLRDHUP | POLLPRI))) return false;
