@@ -35,7 +35,8 @@ struct options {
   /// Address space of a fiber's stack in bytes, guard included: 16 KiB to 1 GiB, rounded up to a power of two.
   /// Memory is used only for the pages that a fiber touches.
   std::size_t stack_size = 256 * 1024;
-  /// Threads that may run offloaded functions at the same time, 1 to 4096. They come with demand and end when idle.
+  /// Threads that may run offloaded functions at the same time, 1 to 4096. They come with demand and end when idle. Waits
+  /// inside libc that last until another has gone on (sem_wait, pthread_join, stdio on a pipe) have threads beyond these.
   unsigned offload_threads = 64;
   stack_reuse reuse = stack_reuse::kept;
   file_calls files = file_calls::direct;

@@ -28,6 +28,10 @@ int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept
   return bide::io::offload(work, argument, what);
 }
 
+int bide_await_elsewhere(void (*work)(void*), void* argument, const char* what) noexcept {
+  return bide::io::offload(work, argument, what, bide::io::offload_limit::beyond);
+}
+
 unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
 
 void bide_ended(long answer) {

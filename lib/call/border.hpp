@@ -24,6 +24,9 @@ BIDE_API void bide_leaving(int fd) noexcept;
 // Runs `work` on an offload thread and parks until it has; `what` is told in reports. Returns 0 or -EAGAIN.
 BIDE_API int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept;
 
+// The same for what waits until another fiber or thread has gone on: on a thread beyond options::offload_threads.
+BIDE_API int bide_await_elsewhere(void (*work)(void*), void* argument, const char* what) noexcept;
+
 #ifdef BIDE_PRELOAD
 // Gives the thread with that thread pointer the name `from`, and tells it in `to`, unless null: 16 bytes each. Returns
 // whether there is such a thread. On a fiber.

@@ -11,14 +11,14 @@ namespace bide::door {
 // Runs `work` on an offload thread; errno and h_errno go there and come back, and the caller's signal mask goes along,
 // because a program started there inherits it. Returns false when there is no thread.
 template <class Work>
-bool elsewhere(const char* what, Work work) noexcept {
+bool elsewhere(const char* what, Work work, decltype(bide_offload)* by = bide_offload) noexcept {
   struct all {
     Work& work;
     int error, resolver_error;
     unsigned long mask;
   } a{work, errno, h_errno, 0};
   raw(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &a.mask, sizeof a.mask);
-  const int failed = bide_offload([](void* p) {
+  const int failed = by([](void* p) {
     auto& s = *static_cast<all*>(p);
     unsigned long before = 0;
     raw(SYS_rt_sigprocmask, SIG_SETMASK, &s.mask, &before, sizeof before);
@@ -35,7 +35,10 @@ bool elsewhere(const char* what, Work work) noexcept {
 }
 
 // libc's function, on an offload thread when on a fiber. `without_thread`: what says "try again".
-#define BIDE_ELSEWHERE(result, n, parameters, arguments, without_thread)             \
+#define BIDE_ELSEWHERE(result, n, parameters, arguments, without_thread) \
+  BIDE_ELSEWHERE_BY(bide_offload, result, n, parameters, arguments, without_thread)
+
+#define BIDE_ELSEWHERE_BY(by, result, n, parameters, arguments, without_thread)      \
   namespace {                                                                        \
   BIDE_NAME(n);                                                                      \
   }                                                                                  \
@@ -45,7 +48,7 @@ bool elsewhere(const char* what, Work work) noexcept {
     if (!libc) return without_thread;                                                \
     if (!door::on_fiber()) return libc arguments;                                    \
     result answer = without_thread;                                                  \
-    door::elsewhere(#n, [&] { answer = libc arguments; });                           \
+    door::elsewhere(#n, [&] { answer = libc arguments; }, by);                       \
     return answer;                                                                   \
   }
 

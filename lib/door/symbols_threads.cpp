@@ -5,13 +5,16 @@
 
 #include "lib/door/elsewhere.hpp"
 
-BIDE_ELSEWHERE(int, pthread_join, (pthread_t thread, void** result), (thread, result), EAGAIN)
-BIDE_ELSEWHERE(int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* limit),
+// One may wait for what another fiber does first, however many wait already.
+#define BIDE_WAIT(...) BIDE_ELSEWHERE_BY(bide_await_elsewhere, __VA_ARGS__)
+
+BIDE_WAIT(int, pthread_join, (pthread_t thread, void** result), (thread, result), EAGAIN)
+BIDE_WAIT(int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* limit),
                (thread, result, limit), EAGAIN)
-BIDE_ELSEWHERE(int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* limit),
+BIDE_WAIT(int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* limit),
                (thread, result, clock, limit), EAGAIN)
-BIDE_ELSEWHERE(int, thrd_join, (thrd_t thread, int* result), (thread, result), thrd_error)
-BIDE_ELSEWHERE(int, pthread_barrier_wait, (pthread_barrier_t * barrier), (barrier), EAGAIN)
+BIDE_WAIT(int, thrd_join, (thrd_t thread, int* result), (thread, result), thrd_error)
+BIDE_WAIT(int, pthread_barrier_wait, (pthread_barrier_t * barrier), (barrier), EAGAIN)
 
 #define BIDE_SEMAPHORE(n, parameters, arguments)                                     \
   namespace {                                                                        \
@@ -27,7 +30,8 @@ BIDE_ELSEWHERE(int, pthread_barrier_wait, (pthread_barrier_t * barrier), (barrie
     if (errno != EAGAIN) return -1;                                                  \
     errno = before;                                                                  \
     int answer = -1;                                                                 \
-    if (!door::elsewhere(#n, [&] { answer = libc arguments; })) errno = EAGAIN;      \
+    const auto wait = [&] { answer = libc arguments; };                              \
+    if (!door::elsewhere(#n, wait, bide_await_elsewhere)) errno = EAGAIN;            \
     return answer;                                                                   \
   }
 BIDE_SEMAPHORE(sem_wait, (sem_t * semaphore), (semaphore))

@@ -25,6 +25,8 @@ struct pool {
   unsigned idle = 0;              // guarded by lock
   unsigned starting = 0;          // guarded by lock; counted in `threads` but maybe never to be
   unsigned most = 0;              // guarded by lock
+  unsigned counted = 0;           // guarded by lock; jobs running that count
+  unsigned beyond = 0;            // guarded by lock; jobs queued or running that don't
   unsigned runtimes = 0;          // guarded by lock
   std::atomic<std::uint32_t> threads{0};  // changed under lock; the futex of offload_close
   std::atomic<std::uint32_t> work{0};     // counts what idle threads should look at: their futex
@@ -33,23 +35,33 @@ struct pool {
 };
 constinit pool the;
 
-offload_job* take(long thread) noexcept {
-  offload_job* job = the.first;
-  if (!job) return nullptr;
-  the.first = job->next;
-  if (!the.first) the.last = &the.first;
+offload_job* unlink(offload_job** at) noexcept {
+  offload_job* const job = *at;
+  *at = job->next;
+  if (!*at) the.last = at;
   --the.queued;
-  job->thread = thread;
   return job;
+}
+
+// The first that a thread may begin now.
+offload_job* take(long thread) noexcept {
+  for (offload_job** at = &the.first; *at; at = &(*at)->next) {
+    const bool counts = (*at)->limit == offload_limit::counts;
+    if (counts && the.counted >= the.most) continue;
+    offload_job* const job = unlink(at);
+    the.counted += counts;
+    job->thread = thread;
+    return job;
+  }
+  return nullptr;
 }
 
 // Returns whether it was in the queue still.
 bool take_off(offload_job& job) noexcept {
   for (offload_job** at = &the.first; *at; at = &(*at)->next) {
     if (*at != &job) continue;
-    *at = job.next;
-    if (!*at) the.last = at;
-    --the.queued;
+    unlink(at);
+    the.beyond -= job.limit == offload_limit::beyond;
     the.busy.fetch_sub(1, std::memory_order_relaxed);
     return true;
   }
@@ -58,6 +70,7 @@ bool take_off(offload_job& job) noexcept {
 
 // Its maker may let it go at once when the lock is let go.
 void end(offload_job& job) noexcept {
+  --(job.limit == offload_limit::counts ? the.counted : the.beyond);
   job.over = true;
   if (job.who) core::wake(*job.who, wait_result::ready);
   the.busy.fetch_sub(1, std::memory_order_relaxed);  // after: while it counts, somebody can still be woken
@@ -108,9 +121,10 @@ int enqueue(offload_job& job) noexcept {
   *the.last = &job;
   the.last = &job.next;
   ++the.queued;
+  the.beyond += job.limit == offload_limit::beyond;
   the.busy.fetch_add(1, std::memory_order_relaxed);
   the.begun.fetch_add(1, std::memory_order_relaxed);
-  const bool one_more = the.queued > the.idle && the.threads.load(std::memory_order_relaxed) < the.most;
+  const bool one_more = the.queued > the.idle && the.threads.load(std::memory_order_relaxed) < the.most + the.beyond;
   if (one_more) {
     the.threads.fetch_add(1, std::memory_order_relaxed);
     ++the.starting;
@@ -131,13 +145,14 @@ void make_call(void* p) {
 
 }  // namespace
 
-int offload(void (*work)(void*), void* argument, const char* what) noexcept {
+int offload(void (*work)(void*), void* argument, const char* what, offload_limit limit) noexcept {
   if (!core::this_fiber()) {
     work(argument);
     return 0;
   }
   core::waiter done(core::waiter::reach::anyone);
   offload_job job;
+  job.limit = limit;
   job.work = work;
   job.argument = argument;
   job.who = &done;
@@ -210,7 +225,7 @@ void offload_after_fork() noexcept {
   the.lock.store(0, std::memory_order_relaxed);
   the.first = nullptr;
   the.last = &the.first;
-  the.queued = the.idle = the.starting = the.runtimes = 0;
+  the.queued = the.idle = the.starting = the.runtimes = the.counted = the.beyond = 0;
   the.threads.store(0, std::memory_order_relaxed);
   the.busy.store(0, std::memory_order_relaxed);
 }

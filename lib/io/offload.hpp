@@ -1,15 +1,19 @@
 // Kernel threads for what no loop can wait on. Any thread.
 //
 // The pool is the process's: it grows with demand up to a limit, a thread that had nothing to do for a second ends, and
-// all of them end with the last runtime.
+// all of them end with the last runtime. What waits until another fiber has gone on has a thread beyond the limit: the other
+// may need one as well.
 #pragma once
 
 #include "lib/fiber/park.hpp"
 
 namespace bide::io {
 
+enum class offload_limit : unsigned char { counts, beyond };
+
 struct offload_job {
   offload_job* next = nullptr;
+  offload_limit limit = offload_limit::counts;
   void (*work)(void*) = nullptr;
   void* argument = nullptr;
   core::waiter* who = nullptr;  // guarded by the pool's lock: woken as ready at its end; null: nobody
@@ -25,7 +29,7 @@ struct offload_call : offload_job {
 
 // Runs `work` on a pool thread and waits for its end; parks, and is no cancel point: `work` may use the caller's stack.
 // Returns 0, or -EAGAIN when no thread can be had. On a plain thread, runs it there.
-int offload(void (*work)(void*), void* argument, const char* what) noexcept;
+int offload(void (*work)(void*), void* argument, const char* what, offload_limit limit = offload_limit::counts) noexcept;
 
 // Begins a call, for a fiber; `w`, which anyone may wake, is woken as ready at its end. Returns 0, or -EAGAIN when no
 // thread can be had. What `call` and `w` are part of stays until offload_over() says so or offload_end() returns.
@@ -35,7 +39,7 @@ bool offload_over(const offload_call& call) noexcept;
 void offload_interrupt(offload_call& call) noexcept;
 void offload_end(offload_call& call) noexcept;
 
-// A runtime begins, with at most so many threads, or ends. The last end waits for the threads.
+// A runtime begins, with at most so many threads for what counts, or ends. The last end waits for the threads.
 void offload_open(unsigned most) noexcept;
 void offload_close() noexcept;
 
