@@ -39,6 +39,11 @@ FAMILIES = (r'get(?:pw|gr|sp|sg|serv|proto|net|host|alias|rpc)(?:nam|uid|gid|ent
             r'pthread_rwlock_(?:timed|clock)?(?:rd|wr)lock|i?ruserok(?:_af)?|r(?:cmd|exec)(?:_af)?')
 SPELLING = re.compile(r'^_{0,2}(?:libc_)?(?:' + '|'.join(CALLS) + '|' + FAMILIES + r')(?:64)?(?:_time64)?(?:_chk)?$')
 
+# Of glibc.txt: they answer at once, or, as execveat, don't return.
+NEVER_WAITS = ('execveat timespec_getres pidfd_open pidfd_getfd pidfd_send_signal process_madvise process_mrelease fsopen '
+               'fsmount move_mount fsconfig fspick open_tree mount_setattr pidfd_getpid sched_setattr sched_getattr '
+               'pthread_gettid_np')
+
 
 def run(*command, **how):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, **how)
@@ -121,6 +126,20 @@ class Glibc(unittest.TestCase):
     def test_every_spelling_that_glibc_has_is_offered_or_left_alone_for_a_reason(self):
         known = {name for line in listed('libbide-hook.txt') for name in re.sub(r'^[+-] ([^:]+):.*', r'\1', line).split()}
         self.assertEqual(sorted(name for name in self.public if SPELLING.match(name) and name not in known), [])
+
+    def test_what_other_versions_have_is_offered_or_left_alone_for_a_reason(self):
+        known = {name for line in listed('libbide-hook.txt') for name in re.sub(r'^[+-] ([^:]+):.*', r'\1', line).split()}
+        never_waits = set(NEVER_WAITS.split())
+        versions = [re.match(r'(since|moved) 2\.(\d+): (.+)', line) for line in listed('glibc.txt')]
+        self.assertNotIn(None, versions)
+        names = {name for m in versions for name in m[3].split()}
+        self.assertEqual(sorted(names - known - never_waits), [])
+        self.assertEqual(sorted(never_waits & known), [])
+        # The installed version agrees with the list.
+        installed = int(re.search(r'release version 2\.(\d+)', run(run('cc', '-print-file-name=libc.so.6').strip()))[1])
+        late = {name for m in versions if m[1] == 'since' and int(m[2]) > installed for name in m[3].split()}
+        there = {name for m in versions if m[1] == 'since' and int(m[2]) <= installed for name in m[3].split()}
+        self.assertEqual((sorted(late & self.public), sorted(there - self.public)), ([], []))
 
     def test_the_pattern_of_spellings_finds_them(self):
         for name in ('__read_chk', '__poll_chk', 'read', '__close', '__ppoll_chk'):

@@ -116,6 +116,42 @@ TEST_SUITE("io/offload") {
     CHECK(bide::io::offload_threads() == 0);
   }
 
+  TEST_CASE("waits for one another have threads beyond the limit, to which the rest keeps even when those are idle") {
+    in_runtime([] {
+      constexpr int count = 20;
+      std::atomic<int> turn{0}, now{0}, most{0};
+      std::vector<bide::task<void>> tasks;
+      for (int i = count; i-- > 0;) {
+        tasks.push_back(bide::spawn([&, i] {
+          const auto wait = [&turn, i] {
+            while (turn != i) raw(SYS_sched_yield);
+            ++turn;
+          };
+          using work = decltype(wait);
+          bide_await_elsewhere([](void* w) { (*static_cast<work*>(w))(); }, const_cast<void*>(static_cast<const void*>(&wait)),
+                               "its turn");
+        }));
+      }
+      for (auto& t : tasks) t.join();
+      CHECK(turn == count);
+      tasks.clear();
+      for (int i = 0; i < count; ++i) {
+        tasks.push_back(bide::spawn([&] {
+          bide::offload([&] {
+            const int here = ++now;
+            for (int seen = most; here > seen && !most.compare_exchange_weak(seen, here);) {
+            }
+            raw(SYS_sched_yield);
+            --now;
+          });
+        }));
+      }
+      for (auto& t : tasks) t.join();
+      CHECK(most == 1);
+    }, {.offload_threads = 1});
+    CHECK(bide::io::offload_threads() == 0);
+  }
+
   TEST_CASE("a thread that has nothing to do for a second ends") {
     in_runtime([] {
       bide::offload([] {});

@@ -1,0 +1,31 @@
+"""Each test that README.md names is there.
+
+usage: peers_test.py
+"""
+import re
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def named():
+    rows = (line.strip('|').split(' | ') for line in (HERE / 'README.md').read_text().splitlines() if line.startswith('| '))
+    return {cells[-1].strip() for cells in rows} - {'test'}
+
+
+def there():
+    sources = ''.join(path.read_text() for path in HERE.parent.glob('*/**/*_test.cpp'))
+    return {re.sub(r'\\(.)', r'\1', name) for name in re.findall(r'TEST_CASE\("((?:[^"\\]|\\.)*)"\)', sources)}
+
+
+class Peers(unittest.TestCase):
+    def test_each_named_test_is_there(self):
+        self.assertEqual(sorted(named() - there()), [])
+
+    def test_the_list_is_read(self):
+        self.assertGreater(len(named()), 40)
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
