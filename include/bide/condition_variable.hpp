@@ -38,12 +38,12 @@ class condition_variable {
     return wait_erased(&lock, [](void* l) { static_cast<Lock*>(l)->unlock(); },
                        [](void* l) { static_cast<Lock*>(l)->lock(); }, until);
   }
-  /// Returns:  ready when the condition holds, whatever ended the wait; else how the wait ended.
+  /// Returns:  ready when the condition holds, also at the deadline; else how the wait ended. A cancel is always told.
   template <class Lock, class Predicate>
   [[nodiscard]] wait_result wait_until(Lock& lock, deadline until, Predicate ready) {
     while (!ready()) {
       const wait_result how = wait_until(lock, until);
-      if (how != wait_result::ready) return ready() ? wait_result::ready : how;
+      if (how != wait_result::ready) return how != wait_result::cancelled && ready() ? wait_result::ready : how;
     }
     return wait_result::ready;
   }

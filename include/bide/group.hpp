@@ -36,7 +36,8 @@ class group_core {
   BIDE_API void left(frame&, task_state) noexcept;
   BIDE_API void cancel() noexcept;
   /// Waits for all, cancelling them if the wait is ended from outside; throws the first failure, or what ended the wait.
-  BIDE_API void wait();
+  /// A cancel of the caller that a failure is thrown in place of is kept for its next wait, also one `before`.
+  BIDE_API void wait(bool cancelled_before = false);
   /// The same after an exception that is on its way: cancels them, and reports what they throw.
   BIDE_API void abandon() noexcept;
   BIDE_API std::size_t size();
@@ -64,16 +65,12 @@ class group_core {
 /// One of the permits that max_concurrency allows.
 class group_permit {
  public:
-  explicit group_permit(group_core& g) : group_(g) {
-    if (group_.permits) group_.permits->acquire();
+  explicit group_permit(group_core& g) {
+    if (g.permits) held_.emplace(*g.permits);
   }
-  ~group_permit() {
-    if (group_.permits) group_.permits->release();
-  }
-  group_permit(const group_permit&) = delete;
 
  private:
-  group_core& group_;
+  std::optional<permit> held_;
 };
 
 }  // namespace detail
@@ -146,11 +143,7 @@ class group {
   ///
   /// Parks:    until then. Ended from outside, it cancels the children and waits for them all the same.
   /// Errors:   what the first child to fail threw; else `cancelled` or `timed_out` if the caller was.
-  void wait() {
-    waited_ = true;
-    core_.wait();
-    waited_ = false;
-  }
+  void wait() { wait(false); }
 
   /// Cancels every child; those to come are refused. Never parks for long.
   void cancel() noexcept { core_.cancel(); }
@@ -164,6 +157,12 @@ class group {
  private:
   template <class F>
   friend std::invoke_result_t<F&, group&> in_group(F&&, group_options);
+
+  void wait(bool cancelled_before) {
+    waited_ = true;
+    core_.wait(cancelled_before);
+    waited_ = false;
+  }
 
   detail::group_core core_;
   const int uncaught_ = std::uncaught_exceptions();
@@ -207,7 +206,7 @@ std::invoke_result_t<F&, group&> in_group(F&& f, group_options how) {
   if (out.state() != detail::result_state::value) g.cancel();
   // Its own exception comes first, but for a cancel that the failure of a child explains.
   if (out.state() == detail::result_state::exception) out.take();
-  g.wait();
+  g.wait(out.state() == detail::result_state::cancelled);
   return out.take();
 }
 

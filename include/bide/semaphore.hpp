@@ -42,4 +42,19 @@ class semaphore {
   detail::wait_list waiters_;
 };
 
+/// Holds one permit of a semaphore while it lives: `async with semaphore`.
+///
+///     const bide::permit held(connections);
+class permit {
+ public:
+  /// Parks, Errors: as semaphore::acquire().
+  explicit permit(semaphore& from) : from_(from) { from_.acquire(); }
+  ~permit() { from_.release(); }
+  permit(const permit&) = delete;
+  permit& operator=(const permit&) = delete;
+
+ private:
+  semaphore& from_;
+};
+
 }  // namespace bide

@@ -177,7 +177,8 @@ long fd_call::wait(moved so_far) noexcept {
   const long end = lies_ > 1 ? back_off(until) : reactor().wait(fd_, want_, name_, trusting ? again : until);
   if (end == -ETIME && trusting) return look_again() ? 0 : -EAGAIN;
   if (end == 0) ++waits_;
-  if (signal_seen(until != base::never || so_far == moved::something) == after_signal::report) return -EINTR;
+  const after_signal signal = signal_seen(until != base::never || so_far == moved::something);
+  if (signal == after_signal::report && end != -ECANCELED) return -EINTR;  // a cancel is told once, so now
   if (end == -ETIME) return -EAGAIN;  // socket(7): a timeout is reported as EAGAIN
   if (end == 0 && !same_owner()) return -EBADF;
   return end;
@@ -187,7 +188,7 @@ long await_ready(int fd, readiness which, const char* name, std::int64_t until, 
   io::reactor& reactor = *core::this_worker()->reactor;
   const std::int64_t again = trusted_until();
   const long end = reactor.wait(fd, which, name, std::min(again, until));
-  if (signal_seen(under_timeout) == after_signal::report) return -EINTR;
+  if (signal_seen(under_timeout) == after_signal::report && end != -ECANCELED) return -EINTR;
   if (end != -ETIME || until <= again) return end;
   reactor.renew(fd);
   return 0;

@@ -28,8 +28,10 @@ long until_handled(const char* name, std::uint32_t seen) noexcept {
     // Even the longest has an end, and is no deadlock: a signal may come from outside.
     const std::int64_t until = told ? base::never - 1 : base::after(base::now(), look);
     const wait_result how = core::park(wait, {name, -1, true}, until, core::cancel_point::yes);
-    if (signal_seen(true) == after_signal::report) return -EINTR;
+    const bool signalled = signal_seen(true) == after_signal::report;
     if (how == wait_result::cancelled) return -ECANCELED;
+    if (signalled) return -EINTR;
+    if (how == wait_result::timed_out) return -ETIMEDOUT;
   }
   return -EINTR;
 }

@@ -179,7 +179,7 @@ long recvmmsg_call(long fd, long list, long count, long flags, long timeout, lon
     left = base::to_timespec(until == base::never ? 0 : rest);
     copy_out(reinterpret_cast<void*>(timeout), &left, sizeof left);
   }
-  return done ? done : end;
+  return as_far(done, end);
 }
 
 long sendmmsg_call(long fd, long list, long count, long flags, long, long) {
@@ -206,7 +206,7 @@ long sendmmsg_call(long fd, long list, long count, long flags, long, long) {
     }
     if (n == -EPIPE && quiet && !done) return -pending_error(static_cast<int>(fd), EPIPE);
     if (n != -EAGAIN) return done ? done : n;
-    if (const long end = c.wait()) return done ? done : end;
+    if (const long end = c.wait()) return as_far(done, end);
   }
   return done;
 }

@@ -1,11 +1,13 @@
 #include "lib/call/partial.hpp"
 
+#include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <cstring>
 
 #include "lib/base/arena.hpp"
+#include "lib/fiber/park.hpp"
 
 namespace bide::call {
 
@@ -44,6 +46,12 @@ long pending_error(int fd, long otherwise) noexcept {
   socklen_t size = sizeof error;
   sys::raw(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &error, &size);
   return error ? error : otherwise;
+}
+
+long as_far(long done, long end) noexcept {
+  if (!done) return end;
+  if (end == -ECANCELED) core::keep_cancel(*core::this_fiber());
+  return done;
 }
 
 bool error_waits(const fd_call& c) noexcept {

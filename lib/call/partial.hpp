@@ -36,6 +36,9 @@ class partial {
 // the next call, as in the kernel (tcp(7): a pending error is reported once).
 bool error_waits(const fd_call&) noexcept;
 
+// What a call returns that was ended after it had moved `done`: that much, or `end`. A cancel is then for the next call.
+long as_far(long done, long end) noexcept;
+
 // Takes the socket's error, or `otherwise` if it has none.
 long pending_error(int fd, long otherwise) noexcept;
 
@@ -54,7 +57,7 @@ long write_all(fd_call& c, partial& rest, Try try_once) noexcept {
     }
     // Short: the next attempt would most likely wait, and a caller who does not wait gets the count.
     const auto moved = rest.done() ? fd_call::moved::something : fd_call::moved::nothing;
-    if (const long end = c.wait(moved)) return rest.done() ? static_cast<long>(rest.done()) : end;
+    if (const long end = c.wait(moved)) return as_far(static_cast<long>(rest.done()), end);
     if (rest.done() && error_waits(c)) return static_cast<long>(rest.done());
   }
 }
@@ -75,7 +78,7 @@ long read_all(fd_call& c, std::size_t size, Try try_from) noexcept {
       return done ? static_cast<long>(done) : n;
     }
     const auto moved = done ? fd_call::moved::something : fd_call::moved::nothing;
-    if (const long end = c.wait(moved)) return done ? static_cast<long>(done) : end;
+    if (const long end = c.wait(moved)) return as_far(static_cast<long>(done), end);
     if (done && error_waits(c)) return static_cast<long>(done);
   }
 }

@@ -34,7 +34,8 @@ bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
 }
 
 long as_result(long end) noexcept {
-  if (signal_seen(true) == after_signal::report) return -EINTR;  // signal(7): these are never restarted
+  const bool signalled = signal_seen(true) == after_signal::report;
+  if (signalled && end != -ECANCELED) return -EINTR;  // signal(7): these are never restarted
   return end;
 }
 

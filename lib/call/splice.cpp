@@ -145,8 +145,7 @@ long send_to_socket(fd_call& c, int in, long offset, std::size_t size) noexcept 
     if (done < n) break;
   }
   const long error = file.close();
-  if (sent) return error ? error : static_cast<long>(sent);
-  return end;
+  return sent && error ? error : as_far(static_cast<long>(sent), end);
 }
 
 // To a pipe it is a splice.

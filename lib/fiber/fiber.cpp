@@ -309,7 +309,9 @@ wait_result join(fiber& f, std::int64_t until) noexcept {
   } else {
     how = join_from_afar(f, until);
   }
-  return f.done.load(std::memory_order_acquire) ? wait_result::ready : how;
+  if (!f.done.load(std::memory_order_acquire)) return how;
+  if (how == wait_result::cancelled) keep_cancel(*this_fiber());  // both came, and neither is lost
+  return wait_result::ready;
 }
 
 bool turn_is_due(worker_core& w) noexcept {

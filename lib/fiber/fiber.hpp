@@ -60,6 +60,7 @@ struct alignas(64) fiber {
   std::uintptr_t thread_pointer = 0;  // FS base, where fibers own their TLS
   base::relaxed<fiber_state> state = fiber_state::fresh;
   bool cancel_pending = false;   // consumed by the next wait that can be cancelled
+  bool ended_by_scope = false;   // the last wait that ended as cancelled did so by a scope, and consumed no cancel
   bool released = false;         // the handle is gone
   bool in_wrapper = false;       // it is in a wrapped call: what it calls meanwhile is not wrapped
   bool unwinds = false;          // a call ended from outside throws, through the symbol door

@@ -108,11 +108,11 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
     until = b.until;
     point = b.point;
     by = b.by;
-    if (by && until <= base::now()) wake(w, by->how);
+    if (by && until <= base::now() && wake(w, by->how)) f->ended_by_scope = true;
   }
   const bool cancelled = point == cancel_point::yes ? f->cancel_pending || home.closing
                                                     : point != cancel_point::no && home.stuck;
-  if (cancelled && wake(w, wait_result::cancelled)) f->cancel_pending = false;
+  if (cancelled && wake(w, wait_result::cancelled)) f->cancel_pending = f->ended_by_scope = false;
   const std::uint32_t word = w.word.load(std::memory_order_acquire);
   if (word != waiter::undecided && !(word & waiter::posted)) return w.result();
 
@@ -127,14 +127,13 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
   if (f->expiry.armed()) home.timers.disarm(f->expiry);
   f->wait = nullptr;
   const wait_result how = w.result();
-  return how == wait_result::expired && by ? by->how : how;
+  if (how != wait_result::expired || !by) return how;
+  f->ended_by_scope = true;
+  return by->how;
 }
 
 void keep_cancel(fiber& f) noexcept {
-  for (const detail::scope* s = f.scope; s && s->how != wait_result::ready; s = s->outer) {
-    if (s->how == wait_result::cancelled && s->until <= base::now()) return;  // that one ends the next wait by itself
-  }
-  f.cancel_pending = true;
+  if (!f.ended_by_scope) f.cancel_pending = true;  // a scope ends the next wait by itself
 }
 
 void enter(fiber& f, detail::scope& s) noexcept {
@@ -157,7 +156,7 @@ void end_scope(fiber& f, detail::scope& s) noexcept {
   if (f.state != fiber_state::parked || static_cast<cancel_point>(f.wait_cancel_point) != cancel_point::yes) return;
   for (const detail::scope* at = f.scope; at && at->how != wait_result::ready; at = at->outer) {
     if (at == &s) {
-      wake(*f.wait, s.how);
+      if (wake(*f.wait, s.how)) f.ended_by_scope = true;
       return;
     }
   }
@@ -178,8 +177,8 @@ void cancel(fiber& f) noexcept {
   if (f.done.load(std::memory_order_relaxed)) return;
   const auto point = static_cast<cancel_point>(f.wait_cancel_point);
   const bool may_end = point == cancel_point::yes || (point != cancel_point::no && f.home->stuck);
-  if (f.state == fiber_state::parked && may_end && wake(*f.wait, wait_result::cancelled)) return;
-  f.cancel_pending = true;
+  f.cancel_pending = f.state != fiber_state::parked || !may_end || !wake(*f.wait, wait_result::cancelled);
+  if (!f.cancel_pending) f.ended_by_scope = false;
 }
 
 void run_at(worker_core& there, void (*work)(worker_core&, void*) noexcept, void* argument) noexcept {

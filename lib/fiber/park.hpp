@@ -100,7 +100,8 @@ void adopt_running(worker_core&, fiber&) noexcept;
 // Ends the running fiber, for one that has no frame to return to. `after_leaving` runs when its stack is left.
 [[noreturn]] void end_here(fiber&) noexcept;
 
-// Puts a cancel back that a wait has consumed, for the next: its call had a result all the same. On the fiber itself.
+// Puts a cancel back that the last wait has consumed, if it has, for the next: its call had a result all the same. On the
+// fiber itself.
 void keep_cancel(fiber&) noexcept;
 
 // A scope begins or ends around what the running fiber does.

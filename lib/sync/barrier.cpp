@@ -32,7 +32,13 @@ std::ptrdiff_t barrier::arrive_and_wait() {
   if (how == wait_result::ready) return before;
   {
     const base::spin_guard guard(waiters_.lock);
-    if (meetings_ == meeting) --arrived_;
+    if (meetings_ == meeting) {
+      --arrived_;
+    } else {
+      // All met before it had its turn: it was one of them, and a cancel is the next wait's.
+      if (how == wait_result::cancelled) core::keep_cancel(*core::this_fiber());
+      return before;
+    }
   }
   detail::throw_ended(how);
 }

@@ -97,8 +97,10 @@ void group_core::cancel() noexcept {
   if (!cancelled_) cancel_locked();
 }
 
-void group_core::wait() {
+void group_core::wait(bool cancelled_before) {
   std::exception_ptr ended;  // from outside
+  // The fiber's last cancelled wait was one of the block's, until it waits here.
+  bool take_back = cancelled_before && !core::this_fiber()->ended_by_scope;
   try {
     std::unique_lock lock(lock_);
     empty_.wait(lock, [&] { return live_ == 0; });
@@ -119,15 +121,16 @@ void group_core::wait() {
   failures_.erase(failures_.begin());
   others().get() = std::move(failures_);
   failures_.clear();
+  // The failure goes first; a cancel of the caller is not lost by that.
   if (ended) {
-    // The failure goes first; a cancel of the caller is not lost by that.
     try {
       std::rethrow_exception(std::move(ended));
     } catch (const cancelled&) {
-      core::keep_cancel(*core::this_fiber());
+      take_back = take_back || !core::this_fiber()->ended_by_scope;
     } catch (...) {
     }
   }
+  if (take_back) core::this_fiber()->cancel_pending = true;
   std::rethrow_exception(first);
 }
 

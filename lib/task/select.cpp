@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include <list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,48 +58,52 @@ bool happens(select_case& c) {
 // One fiber's places for one round.
 class round {
  public:
-  round(select_case* const* cases, std::size_t count) : cases_(cases), count_(count), watches_(count) {}
+  round(select_case* const* cases, std::size_t count) : cases_(cases), seats_(count) {}
 
   // Returns the case that a channel has completed, or `none`; `how` the wait ended.
   std::size_t wait(std::int64_t until, wait_result& how) {
     bool came = false;
-    for (std::size_t i = 0; i < count_ && !came; ++i, ++enlisted_) came = enlist(*cases_[i], watches_[i]);
+    std::size_t enlisted = 0;
+    for (; enlisted < seats_.size() && !came; ++enlisted) came = enlist(*cases_[enlisted], seats_[enlisted]);
     if (came) {
       how = wait_result::ready;
       // Claimed by ourselves, or by another first, who then knows nothing of a wait: the word is decided either way.
       how = core::park(waiter_, {"several things at once"}, until, core::cancel_point::no);
-    } else if (places_.empty()) {
+    } else if (!watches_fd_) {
       how = core::park(waiter_, {"several things at once"}, until, core::cancel_point::yes);
     } else {
       const io::waiting_here counted(*core::this_worker()->reactor);
       how = core::park(waiter_, {"several things at once"}, until, core::cancel_point::yes);
     }
     std::size_t served = none;
-    for (std::size_t i = 0; i < enlisted_; ++i) {
-      if (withdraw(*cases_[i], watches_[i])) served = i;
+    for (std::size_t i = 0; i < enlisted; ++i) {
+      if (withdraw(*cases_[i], seats_[i])) served = i;
     }
     return served;
   }
 
  private:
-  struct task_watch : watch {
+  // Where a task or a descriptor finds who waits; a channel's is in the case.
+  struct seat : watch {
     core::waiter* who = nullptr;
+    std::optional<io::fd_wait> at_fd;
   };
 
-  bool enlist(select_case& c, task_watch& w) {
+  bool enlist(select_case& c, seat& w) noexcept {
     switch (c.what) {
       case kind::receive: c.place.who = &waiter_; return c.through->receive_or_enlist(c.place);
       case kind::send: c.place.who = &waiter_; return c.through->send_or_enlist(c.place);
       case kind::readable:
       case kind::writable: {
         const auto which = c.what == kind::readable ? io::readiness::readable : io::readiness::writable;
-        const long error = core::this_worker()->reactor->enlist(c.fd, which, places_.emplace_back(waiter_));
+        watches_fd_ = true;
+        const long error = core::this_worker()->reactor->enlist(c.fd, which, w.at_fd.emplace(waiter_));
         if (error) core::wake(waiter_, wait_result::ready);
         return error != 0;
       }
       case kind::task: {
         w.who = &waiter_;
-        w.ended = [](watch& me) noexcept { core::wake(*static_cast<task_watch&>(me).who, wait_result::ready); };
+        w.ended = [](watch& me) noexcept { core::wake(*static_cast<seat&>(me).who, wait_result::ready); };
         const base::spin_guard guard(c.its->lock);
         if (c.its->ended()) {
           core::wake(waiter_, wait_result::ready);
@@ -115,8 +119,9 @@ class round {
     }
   }
 
-  bool withdraw(select_case& c, task_watch& w) noexcept {
+  bool withdraw(select_case& c, seat& w) noexcept {
     if (c.what == kind::receive || c.what == kind::send) return c.through->withdraw(c.place, c.what == kind::send);
+    w.at_fd.reset();
     if (c.what != kind::task) return false;
     const base::spin_guard guard(c.its->lock);
     if (!w.on) return false;
@@ -126,11 +131,9 @@ class round {
   }
 
   select_case* const* const cases_;
-  const std::size_t count_;
   core::waiter waiter_{core::waiter::reach::anyone};
-  std::vector<task_watch> watches_;
-  std::list<io::fd_wait> places_;
-  std::size_t enlisted_ = 0;
+  std::vector<seat> seats_;
+  bool watches_fd_ = false;
 };
 
 }  // namespace

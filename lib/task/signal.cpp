@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <stop_token>
 #include <string>
 
 #include "lib/fiber/park.hpp"
@@ -57,20 +58,17 @@ int counter_of(int signal) {
   return counters[signal] - 1;
 }
 
-void serve(int counter, void (*call)(void*), void* what) {
+// A cancel may end a wait of the function's instead of ours: `over` is told of it all the same.
+void serve(std::stop_token over, int counter, void (*call)(void*), void* what) {
   io::reactor& reactor = *core::this_worker()->reactor;
-  for (std::uint64_t arrived = 0;;) {
+  for (std::uint64_t arrived = 0; !over.stop_requested();) {
     const long n = sys::raw(SYS_read, counter, &arrived, sizeof arrived);
-    if (n == -EAGAIN) {
-      const long end = reactor.wait(counter, io::readiness::readable, "a signal", base::never);
-      if (end == 0) continue;
-    }
+    if (n == -EAGAIN && reactor.wait(counter, io::readiness::readable, "a signal", base::never) == 0) continue;
     if (n < 0) break;
-    for (; arrived; --arrived) {
+    for (; arrived && !over.stop_requested(); --arrived) {
       try {
         call(what);
       } catch (const cancelled&) {
-        arrived = 1;
       } catch (...) {
         report_callback(std::current_exception(), "a signal handler");
       }
