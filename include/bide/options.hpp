@@ -60,7 +60,9 @@ struct options {
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.
 enum class ended_call : unsigned char {
   fails,    ///< Returns -1 with ECANCELED or ETIMEDOUT.
-  unwinds,  ///< Throws `cancelled` or `timed_out`, as pthread_cancel(3) unwinds: C code on the way is left as it is.
+  /// Throws `cancelled` or `timed_out`, as pthread_cancel(3) unwinds: C code on the way is left as it is. What libc declares
+  /// never to throw (flock, sendfile, semop, ioctl, syscall and kin) fails all the same.
+  unwinds,
 };
 
 /// How one fiber is made.

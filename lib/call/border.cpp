@@ -25,7 +25,8 @@ long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept 
 void bide_leaving(int fd) noexcept { bide::call::leaving(fd); }
 
 int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept {
-  return bide::io::offload(work, argument, what);
+  if (!work) return -EINVAL;
+  return bide::io::offload(work, argument, what ? what : "an offloaded function");
 }
 
 int bide_await_elsewhere(void (*work)(void*), void* argument, const char* what) noexcept {

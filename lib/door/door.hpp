@@ -42,7 +42,9 @@ inline long with_errno(long answer) noexcept {
   return -1;
 }
 
-template <class... Args>
+// `Fails`: a call that is ended from outside says so by its answer, whatever the fiber asks for. So it is with those that
+// libc declares never to throw: callers keep no way to unwind through them, and pthreads(7) cancels nobody there.
+template <bool Fails = false, class... Args>
 long call(long nr, Args... args) {
   static_assert(sizeof...(Args) <= 6);
   const long a[6] = {sys::word(args)...};
@@ -55,7 +57,9 @@ long call(long nr, Args... args) {
   return answer;
 #else
   const long answer = bide_call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-  if (answer == -ECANCELED || answer == -ETIMEDOUT) [[unlikely]] bide_ended(answer);
+  if constexpr (!Fails) {
+    if (answer == -ECANCELED || answer == -ETIMEDOUT) [[unlikely]] bide_ended(answer);
+  }
   return answer;
 #endif
 }
@@ -90,12 +94,20 @@ long raw(long nr, Args... args) noexcept {
 
 // The same where the kernel's arguments differ: (SYS_number, arguments...).
 #define BIDE_DOOR_WITH(result, n, parameters, arguments, kernel_call)                                             \
+  BIDE_DOOR_AS(false, result, n, parameters, arguments, kernel_call)
+
+// The same where libc declares that it never throws.
+#define BIDE_FAILING_DOOR(result, n, parameters, arguments, number)                                               \
+  BIDE_DOOR_AS(true, result, n, parameters, arguments, (number, BIDE_UNPACK arguments))
+
+#define BIDE_DOOR_AS(fails, result, n, parameters, arguments, kernel_call)                                        \
   namespace {                                                                                                     \
   BIDE_NAME(n);                                                                                                   \
   }                                                                                                               \
   extern "C" BIDE_API result n parameters {                                                                       \
     using namespace ::bide;                                                                                       \
-    if (door::on_fiber()) return static_cast<result>(door::with_errno(door::call kernel_call));                   \
+    if (door::on_fiber())                                                                                         \
+      return static_cast<result>(door::with_errno(door::call<fails> kernel_call));                                \
     if (const auto libc = door::real<result parameters>(n##_name)) [[likely]] return libc arguments;              \
     return static_cast<result>(door::with_errno(door::raw kernel_call));                                           \
   }

@@ -128,15 +128,15 @@ extern "C" BIDE_API int tcsendbreak(int fd, int length) {
   if (!door::on_fiber()) {
     if (const auto libc = door::real<decltype(tcsendbreak)>(tcsendbreak_name)) return libc(fd, length);
   }
-  if (length <= 0) return static_cast<int>(door::with_errno(door::call(SYS_ioctl, fd, TCSBRK, 0)));
-  return static_cast<int>(door::with_errno(door::call(SYS_ioctl, fd, TCSBRKP, (length + 99) / 100)));
+  if (length <= 0) return static_cast<int>(door::with_errno(door::call<true>(SYS_ioctl, fd, TCSBRK, 0)));
+  return static_cast<int>(door::with_errno(door::call<true>(SYS_ioctl, fd, TCSBRKP, (length + 99) / 100)));
 }
 // Waited for first; then libc's own, which translates the settings, finds nothing to wait for.
 extern "C" BIDE_API int tcsetattr(int fd, int when, const termios* how) {
   const auto libc = door::real<int(int, int, const termios*)>(tcsetattr_name);
   if (!libc) return static_cast<int>(door::with_errno(-ENOSYS));
   if (door::on_fiber() && when != TCSANOW) {
-    const long drained = door::call(SYS_ioctl, fd, TCSBRK, 1);
+    const long drained = door::call<true>(SYS_ioctl, fd, TCSBRK, 1);
     if (drained < 0) return static_cast<int>(door::with_errno(drained));
   }
   return libc(fd, when, how);
@@ -172,7 +172,7 @@ extern "C" BIDE_API long bide_door_syscall(long number, ...) {
   for (long& word : a) word = va_arg(rest, long);
   va_end(rest);
   if (door::on_fiber() || (bide_runtimes() && (is_noted(number) || wakes(number, a[1]))))
-    return door::with_errno(door::call(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+    return door::with_errno(door::call<true>(number, a[0], a[1], a[2], a[3], a[4], a[5]));
   if (const auto libc = door::real<long(long, ...)>(syscall_name)) return libc(number, a[0], a[1], a[2], a[3], a[4], a[5]);
   return door::with_errno(door::raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
 }

@@ -51,7 +51,7 @@ BIDE_NOTED_DOOR(int, pipe, (int* fds), (fds), SYS_pipe)
 BIDE_NOTED_DOOR(int, pipe2, (int* fds, int flags), (fds, flags), SYS_pipe2)
 
 // Both take at most one more argument of a word's size, so one word is passed on, whatever it is.
-#define BIDE_CONTROL_DOOR(n, operation, number)                                              \
+#define BIDE_CONTROL_DOOR(fails, n, operation, number)                                       \
   extern "C" BIDE_API int n(int fd, operation what, ...) {                                   \
     using namespace ::bide;                                                                  \
     va_list rest;                                                                            \
@@ -61,9 +61,9 @@ BIDE_NOTED_DOOR(int, pipe2, (int* fds, int flags), (fds, flags), SYS_pipe2)
     if (!bide_runtimes()) {                                                                  \
       if (const auto libc = door::real<int(int, operation, ...)>(n##_name)) return libc(fd, what, argument); \
     }                                                                                        \
-    return static_cast<int>(door::with_errno(door::call(number, fd, what, argument)));       \
+    return static_cast<int>(door::with_errno(door::call<fails>(number, fd, what, argument))); \
   }
 
-BIDE_CONTROL_DOOR(fcntl, int, SYS_fcntl)
-BIDE_CONTROL_DOOR(fcntl64, int, SYS_fcntl)
-BIDE_CONTROL_DOOR(ioctl, unsigned long, SYS_ioctl)
+BIDE_CONTROL_DOOR(false, fcntl, int, SYS_fcntl)
+BIDE_CONTROL_DOOR(false, fcntl64, int, SYS_fcntl)
+BIDE_CONTROL_DOOR(true, ioctl, unsigned long, SYS_ioctl)

@@ -65,7 +65,7 @@ BIDE_OPEN_2(__openat64_2, openat64, (int folder, const char* path, int flags), (
 BIDE_DOOR(int, creat, (const char* path, mode_t mode), (path, mode), SYS_creat)
 BIDE_DOOR(int, creat64, (const char* path, mode_t mode), (path, mode), SYS_creat)
 
-BIDE_DOOR(int, flock, (int fd, int operation), (fd, operation), SYS_flock)
+BIDE_FAILING_DOOR(int, flock, (int fd, int operation), (fd, operation), SYS_flock)
 
 // lockf(3): only F_LOCK waits.
 #define BIDE_LOCKF(n)                                                                                \
@@ -91,11 +91,11 @@ BIDE_LOCKF(lockf64)
 
 BIDE_DOOR(int, fsync, (int fd), (fd), SYS_fsync)
 BIDE_DOOR(int, fdatasync, (int fd), (fd), SYS_fdatasync)
-BIDE_DOOR(int, syncfs, (int fd), (fd), SYS_syncfs)
+BIDE_FAILING_DOOR(int, syncfs, (int fd), (fd), SYS_syncfs)
 BIDE_DOOR(int, msync, (void* at, size_t size, int flags), (at, size, flags), SYS_msync)
 BIDE_DOOR(int, sync_file_range, (int fd, off_t from, off_t size, unsigned flags), (fd, from, size, flags),
           SYS_sync_file_range)
-BIDE_DOOR(ssize_t, readahead, (int fd, off_t from, size_t size), (fd, from, size), SYS_readahead)
+BIDE_FAILING_DOOR(ssize_t, readahead, (int fd, off_t from, size_t size), (fd, from, size), SYS_readahead)
 
 namespace {
 BIDE_NAME(sync);
@@ -103,7 +103,7 @@ BIDE_NAME(sync);
 extern "C" BIDE_API void sync() noexcept {
   using namespace bide;
   if (door::on_fiber()) {
-    door::call(SYS_sync);
+    door::call<true>(SYS_sync);
   } else if (const auto libc = door::real<void()>(sync_name)) {
     libc();
   } else {
@@ -115,10 +115,10 @@ extern "C" BIDE_API void sync() noexcept {
   BIDE_DOOR(int, n, (int fd, int mode, off_t from, off_t size), (fd, mode, from, size), SYS_fallocate)
 BIDE_FALLOCATE(fallocate)
 BIDE_FALLOCATE(fallocate64)
-BIDE_DOOR(int, truncate, (const char* path, off_t size), (path, size), SYS_truncate)
-BIDE_DOOR(int, truncate64, (const char* path, off_t size), (path, size), SYS_truncate)
-BIDE_DOOR(int, ftruncate, (int fd, off_t size), (fd, size), SYS_ftruncate)
-BIDE_DOOR(int, ftruncate64, (int fd, off_t size), (fd, size), SYS_ftruncate)
+BIDE_FAILING_DOOR(int, truncate, (const char* path, off_t size), (path, size), SYS_truncate)
+BIDE_FAILING_DOOR(int, truncate64, (const char* path, off_t size), (path, size), SYS_truncate)
+BIDE_FAILING_DOOR(int, ftruncate, (int fd, off_t size), (fd, size), SYS_ftruncate)
+BIDE_FAILING_DOOR(int, ftruncate64, (int fd, off_t size), (fd, size), SYS_ftruncate)
 
 #define BIDE_PREAD(n) BIDE_DOOR(ssize_t, n, (int fd, void* to, size_t size, off_t at), (fd, to, size, at), SYS_pread64)
 BIDE_PREAD(pread)
@@ -154,8 +154,8 @@ BIDE_VECTOR_2(preadv64v2, SYS_preadv2)
 BIDE_VECTOR_2(pwritev2, SYS_pwritev2)
 BIDE_VECTOR_2(pwritev64v2, SYS_pwritev2)
 
-BIDE_DOOR(ssize_t, sendfile, (int out, int in, off_t* at, size_t size), (out, in, at, size), SYS_sendfile)
-BIDE_DOOR(ssize_t, sendfile64, (int out, int in, off_t* at, size_t size), (out, in, at, size), SYS_sendfile)
+BIDE_FAILING_DOOR(ssize_t, sendfile, (int out, int in, off_t* at, size_t size), (out, in, at, size), SYS_sendfile)
+BIDE_FAILING_DOOR(ssize_t, sendfile64, (int out, int in, off_t* at, size_t size), (out, in, at, size), SYS_sendfile)
 BIDE_DOOR(ssize_t, splice, (int in, off_t* in_at, int out, off_t* out_at, size_t size, unsigned flags),
           (in, in_at, out, out_at, size, flags), SYS_splice)
 BIDE_DOOR(ssize_t, tee, (int in, int out, size_t size, unsigned flags), (in, out, size, flags), SYS_tee)

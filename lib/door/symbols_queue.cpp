@@ -7,9 +7,9 @@
 
 #include "lib/door/door.hpp"
 
-BIDE_DOOR(int, semop, (int set, sembuf* what, size_t count), (set, what, count), SYS_semop)
-BIDE_DOOR(int, semtimedop, (int set, sembuf* what, size_t count, const timespec* limit), (set, what, count, limit),
-          SYS_semtimedop)
+BIDE_FAILING_DOOR(int, semop, (int set, sembuf* what, size_t count), (set, what, count), SYS_semop)
+BIDE_FAILING_DOOR(int, semtimedop, (int set, sembuf* what, size_t count, const timespec* limit), (set, what, count, limit),
+                  SYS_semtimedop)
 BIDE_DOOR(int, msgsnd, (int queue, const void* from, size_t size, int flags), (queue, from, size, flags), SYS_msgsnd)
 BIDE_DOOR(ssize_t, msgrcv, (int queue, void* to, size_t size, long type, int flags), (queue, to, size, type, flags),
           SYS_msgrcv)
