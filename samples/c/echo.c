@@ -3,6 +3,8 @@
  *   build/samples/c-echo 7000      then, elsewhere: nc localhost 7000
  *
  * accept, read and write are libc's own. Ctrl-C ends the first fiber's read; bide_run then cancels the others. */
+#define _POSIX_C_SOURCE 200809L /* of the headers of C99 */
+
 #include <bide/bide.h>
 
 #include <arpa/inet.h>
