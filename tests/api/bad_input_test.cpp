@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -160,6 +161,140 @@ TEST_SUITE("api/bad_input") {
     });
     CAPTURE(e.text);
     CHECK(e.exited(0));
+  }
+
+  TEST_CASE("a task that was cancelled or has failed says so, however it is awaited, and whatever is awaited beside it") {
+    on_workers([] {
+      for (const bool cancelled : {true, false}) {
+        CAPTURE(cancelled);
+        const auto make = [&] {
+          auto t = bide::spawn([=]() -> int {
+            if (!cancelled) throw std::runtime_error("as it is");
+            bide::sleep_for(1h);
+            return 0;
+          });
+          if (cancelled) t.cancel();
+          return t;
+        };
+        const auto says_so = [&](auto wait) {
+          try {
+            wait();
+            return false;
+          } catch (const bide::cancelled&) {
+            return cancelled;
+          } catch (const std::runtime_error& e) {
+            return !cancelled && std::string_view(e.what()) == "as it is";
+          }
+        };
+        auto good = bide::spawn([] { return 1; }), bad = make();
+        CHECK(says_so([&] { bide::gather(good, bad); }));
+        CHECK(says_so([&] { bad.get(); }));
+        CHECK(good.get() == 1);
+        CHECK(says_so([&] { make().get(); }));
+        CHECK(says_so([&] { bide::wait_for(make(), 1h); }));
+        CHECK(says_so([&] { bide::shared_task<int>(make()).get(); }));
+        auto first = make();
+        CHECK(bide::first_of(first) == 0);
+        CHECK(says_so([&] { first.get(); }));
+        std::vector<bide::task<int>> all;
+        all.push_back(make());
+        for (auto& t : bide::as_completed(all)) CHECK(says_so([&] { t.get(); }));
+        auto ends = make();
+        CHECK(bide::select(bide::on_end(ends, [] {})) == 0);
+        CHECK(says_so([&] { ends.get(); }));
+        auto afar = make();
+        bide::offload([&] { CHECK(says_so([&] { afar.get(); })); });
+        // Nobody who waited was cancelled by that.
+        bide::sleep_for(1us);
+      }
+    });
+  }
+
+  TEST_CASE("with a deadline in the past each wait takes what is there, and else ends at once") {
+    on_workers([] {
+      using bide::wait_result;
+      const auto past = bide::deadline::from_ns(1), early = bide::deadline::after(-1h);
+      CHECK(early < bide::deadline::after(0s));
+      const auto began = std::chrono::steady_clock::now();
+      bide::mutex m;
+      bide::shared_mutex sm;
+      bide::semaphore s(1);
+      bide::event e;
+      bide::wait_group g(1);
+      bide::condition_variable c;
+      bide::channel<int> ch(1);
+      std::optional<int> got;
+      int value = 3;
+      CHECK(m.lock_until(past) == wait_result::ready);
+      CHECK(bide::spawn([&] { return m.lock_until(past); }).get() == wait_result::expired);
+      CHECK(sm.lock_until(past) == wait_result::ready);
+      CHECK(bide::spawn([&] { return sm.lock_shared_until(past); }).get() == wait_result::expired);
+      CHECK(s.acquire_until(past) == wait_result::ready);
+      CHECK(s.acquire_until(early) == wait_result::expired);
+      CHECK(e.wait_until(past) == wait_result::expired);
+      CHECK(g.wait_until(past) == wait_result::expired);
+      CHECK(c.wait_until(m, past) == wait_result::expired);
+      CHECK(c.wait_until(m, past, [] { return true; }) == wait_result::ready);
+      CHECK(ch.receive_until(got, past) == wait_result::expired);
+      CHECK(ch.send_until(value, past) == wait_result::ready);
+      CHECK(ch.send_until(value, past) == wait_result::expired);
+      CHECK(ch.receive_until(got, past) == wait_result::ready);
+      bide::sleep_until(past);
+      bide::sleep_for(-1h);
+      auto sleeper = bide::spawn([] { bide::sleep_for(1h); });
+      CHECK(sleeper.join(past) == wait_result::expired);
+      CHECK(bide::select(bide::on_end(sleeper, [] {}), bide::on_time(past, [] {})) == 1);
+      CHECK_THROWS_AS(bide::wait_for(sleeper, -1s), bide::timed_out);
+      CHECK(seconds_since(began) < 10);
+      m.unlock();
+      sm.unlock();
+    });
+  }
+
+  TEST_CASE("a function that is called back and throws hinders nobody else") {
+    const ending e = in_child([] {
+      on_workers([] {
+        bide::channel<int> c(2);
+        c.send(1);
+        c.send(2);
+        // Of a select it is the caller's exception, and the value is taken.
+        try {
+          bide::select(bide::on_receive(c, [](int) { throw std::runtime_error("select's"); }));
+          _exit(1);
+        } catch (const std::runtime_error&) {
+        }
+        if (c.receive() != 2) _exit(2);
+        auto t = bide::spawn([] { return 5; });
+        t.on_done([] { throw std::runtime_error("callback's"); });
+        t.on_done([](bide::task_state) { throw 7; });
+        bool last = false;
+        t.on_done([&] { last = true; });
+        if (t.get() != 5 || !last) _exit(3);
+        t.on_done([] { throw std::runtime_error("late one's"); });
+        bide::once_flag flag;
+        int error = 0;
+        try {
+          bide::call_once(flag, [] { throw 1; });
+        } catch (int what) {
+          error = what;
+        }
+        bide::call_once(flag, [&] { ++error; });
+        if (error != 2) _exit(4);
+        try {
+          bide::in_group([](bide::group& g) {
+            g.spawn([] { bide::sleep_for(1h); });
+            throw std::logic_error("block's");
+          });
+          _exit(5);
+        } catch (const std::logic_error&) {
+        }
+      });
+    });
+    CAPTURE(e.text);
+    CHECK(e.exited(0));
+    CHECK(e.says("callback's"));
+    CHECK(e.says("late one's"));
+    CHECK(e.says("no std::exception"));
   }
 
   TEST_CASE("an exception that nobody collects is reported with its fiber") {

@@ -138,14 +138,27 @@ TEST_SUITE("api/channel") {
   TEST_CASE("results arrive in the order their work finishes") {
     on_workers([] {
       bide::channel<int> finished(bide::unbounded);
+      bide::queue<int> queue;
+      int pipes[4][2];
+      for (auto& ends : pipes) REQUIRE(pipe(ends) == 0);
       bide::group g;
       for (int i : {3, 1, 2, 0}) {
         g.spawn([&, i] {
-          usleep(static_cast<unsigned>(1000 + 15'000 * i));
-          finished.send(i);
+          for (int turn = 0; turn < 2; ++turn) {
+            char byte = 0;
+            CHECK(read(pipes[i][0], &byte, 1) == 1);
+            finished.send(byte);
+            queue.put(byte);
+          }
         });
       }
-      for (int i = 0; i < 4; ++i) CHECK(finished.receive() == i);
+      for (char what : {0, 2, 1, 3, 1, 0, 3, 2}) {
+        CHECK(write(pipes[what][1], &what, 1) == 1);
+        CHECK(finished.receive() == what);
+        CHECK(queue.get() == what);
+      }
+      g.wait();
+      for (auto& ends : pipes) close(ends[0]), close(ends[1]);
     });
   }
 

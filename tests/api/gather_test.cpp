@@ -42,13 +42,18 @@ TEST_SUITE("api/gather") {
   // asyncio.gather: the first exception is propagated at once, the other awaitables go on.
   TEST_CASE("gather throws the first failure at once and the others go on") {
     on_workers([] {
-      auto slow = after(30ms, 8);
+      bide::event go;
+      auto slow = bide::spawn([&] {
+        go.wait();
+        return 8;
+      });
       auto fails = bide::spawn([]() -> int {
-        bide::sleep_for(2ms);
+        bide::yield();
         throw std::runtime_error("first");
       });
       CHECK_THROWS_WITH_AS(bide::gather(slow, fails), "first", std::runtime_error);
       CHECK(!slow.done());
+      go.set();
       CHECK(slow.get() == 8);
     });
   }
@@ -66,12 +71,18 @@ TEST_SUITE("api/gather") {
   TEST_CASE("a gather that is cancelled cancels its tasks, but the shielded") {
     on_workers([] {
       auto child = bide::spawn([] { bide::sleep_for(1h); });
-      auto safe = after(10ms, 4);
+      bide::event go;
+      auto safe = bide::spawn([&] {
+        go.wait();
+        return 4;
+      });
       auto waits = bide::spawn([&] { bide::gather(child, bide::shield(safe)); });
-      bide::sleep_for(2ms);
+      until_parked(waits);
       waits.cancel();
       CHECK_THROWS_AS(waits.get(), bide::cancelled);
       CHECK(child.state() == bide::task_state::cancelled);
+      CHECK(!safe.done());
+      go.set();
       CHECK(safe.get() == 4);
       auto other = bide::spawn([] { bide::sleep_for(1h); });
       CHECK_THROWS_AS([&] {
@@ -88,7 +99,8 @@ TEST_SUITE("api/gather") {
       auto child = bide::spawn([] { bide::sleep_for(1h); });
       auto quick = bide::spawn([&] { s.acquire(); });
       auto waits = bide::spawn([&] { bide::gather(child, quick); });
-      bide::sleep_for(2ms);
+      until_parked(quick);
+      until_parked(waits);
       s.release();  // the task is ready first
       waits.cancel();
       CHECK_THROWS_AS(waits.get(), bide::cancelled);
@@ -99,7 +111,7 @@ TEST_SUITE("api/gather") {
   // asyncio.wait(return_when=FIRST_COMPLETED)
   TEST_CASE("first_of gives the place of the first that ends, however it does, and leaves the others") {
     on_workers([] {
-      auto a = after(1h, 0), b = after(2ms, 1);
+      auto a = after(1h, 0), b = bide::spawn([] { return 1; });
       CHECK(bide::first_of(a, b) == 1);
       CHECK(!a.done());
       std::vector<bide::task<int>> range;
@@ -125,8 +137,16 @@ TEST_SUITE("api/gather") {
   // asyncio.as_completed
   TEST_CASE("as_completed gives tasks in the order they end") {
     on_workers([] {
+      in_turn turns(4);
       std::vector<bide::task<int>> all;
-      for (int i : {3, 0, 2, 1}) all.push_back(after(std::chrono::milliseconds(1 + 15 * i), i));
+      for (int i : {3, 0, 2, 1}) {
+        all.push_back(bide::spawn([&, i] {
+          turns.wait_for(i);
+          return i;
+        }));
+        // Still on its fiber, the task has ended by now.
+        all.back().on_done([&, i] { turns.end(i); });
+      }
       std::vector<int> order;
       for (auto& t : bide::as_completed(all)) order.push_back(t.get());
       CHECK(order == std::vector<int>{0, 1, 2, 3});
@@ -138,11 +158,12 @@ TEST_SUITE("api/gather") {
   TEST_CASE("as_completed may be left early, and bounded by a timeout") {
     on_workers([] {
       std::vector<bide::task<int>> all;
-      all.push_back(after(1ms, 1));
+      all.push_back(bide::spawn([] { return 1; }));
       all.push_back(after(1h, 2));
+      all[0].join();
       int seen = 0;
       CHECK_THROWS_AS([&] {
-        bide::timeout limit(15ms);
+        bide::timeout limit(2ms);
         for (auto& t : bide::as_completed(all)) seen += t.get();
       }(), bide::timed_out);
       CHECK(seen == 1);

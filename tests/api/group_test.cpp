@@ -191,6 +191,65 @@ TEST_SUITE("api/group") {
     });
   }
 
+  TEST_CASE("what others returned and threw is there after the first failure") {
+    bide::run([] {
+      bide::group g;
+      auto good = g.spawn([] { return 5; });
+      auto caught = [&](int what) {
+        return g.spawn([what] {
+          try {
+            bide::sleep_for(1h);
+          } catch (const bide::cancelled&) {
+            throw what;
+          }
+        });
+      };
+      auto second = caught(2), third = caught(3);
+      auto first = g.spawn([]() -> int { throw 1; });
+      CHECK_THROWS_AS(g.wait(), int);
+      CHECK(good.get() == 5);
+      CHECK_THROWS_AS(first.get(), int);
+      int sum = 0;
+      for (const auto& error : bide::other_failures()) {
+        try {
+          std::rethrow_exception(error);
+        } catch (int what) {
+          sum = 10 * sum + what;
+        }
+      }
+      CHECK((sum == 23 || sum == 32));
+      CHECK(second.state() == bide::task_state::failed);
+      CHECK(third.state() == bide::task_state::failed);
+    });
+  }
+
+  // asyncio: a Semaphore around the body of each task.
+  TEST_CASE("with max_concurrency children begin as others end, in the order in which they were spawned") {
+    bide::run([] {
+      std::vector<int> begun;
+      bide::semaphore ends;
+      bide::group g({.max_concurrency = 3});
+      std::vector<bide::task<void>> all;
+      for (int i = 0; i < 8; ++i) {
+        all.push_back(g.spawn([&, i] {
+          begun.push_back(i);
+          ends.acquire();
+        }));
+      }
+      for (auto& t : all) until_parked(t);
+      CHECK(begun == std::vector<int>{0, 1, 2});
+      ends.release();
+      all[0].join();
+      until_parked(all[3]);
+      while (begun.size() < 4) bide::yield();
+      for (int i = 0; i < 20; ++i) bide::yield();
+      CHECK(begun == std::vector<int>{0, 1, 2, 3});
+      ends.release(7);
+      g.wait();
+      CHECK(begun == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
+    });
+  }
+
   TEST_CASE("max_concurrency bounds the children that run, also those that children add") {
     on_workers([] {
       std::atomic<int> inside = 0, most = 0, total = 0;

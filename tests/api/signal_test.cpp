@@ -53,6 +53,23 @@ TEST_SUITE("api/signal") {
     signal(SIGUSR2, SIG_DFL);
   }
 
+  TEST_CASE("a handler that is busy when its object goes is ended, whatever it does about it") {
+    on_workers([] {
+      for (const bool throws : {true, false}) {
+        bide::event busy;
+        {
+          bide::signal_handler on_usr1(SIGUSR1, [&] {
+            busy.set();
+            if (throws) bide::sleep_for(1h);
+            usleep(900'000);  // ends with ECANCELED, which it ignores
+          });
+          kill(getpid(), SIGUSR1);
+          busy.wait();
+        }
+      }
+    });
+  }
+
   TEST_CASE("a handler that throws is reported, and the next arrival is handled") {
     const ending e = in_child([] {
       bide::run([] {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <deque>
 #include <string>
 #include <system_error>
 
@@ -85,6 +86,22 @@ template <class Task>
 void until_parked(const Task& t) {
   while (t.state() < bide::task_state::parked) bide::yield();
 }
+
+// Lets those who wait for it go one after another, from 0.
+class in_turn {
+ public:
+  explicit in_turn(std::size_t count) : gates_(count) {
+    gates_[0].set();
+  }
+  void wait_for(int place) { gates_[static_cast<std::size_t>(place)].wait(); }
+  void end(int place) {
+    const auto next = static_cast<std::size_t>(place) + 1;
+    if (next < gates_.size()) gates_[next].set();
+  }
+
+ private:
+  std::deque<bide::event> gates_;
+};
 
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

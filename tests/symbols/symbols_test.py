@@ -200,6 +200,23 @@ class Installed(unittest.TestCase):
         needed = re.findall(r'\(NEEDED\).*\[(.+)\]', run('readelf', '-d', program))
         self.assertLess(needed.index('libbide-hook.so.0'), needed.index('libc.so.6'))
 
+    def test_a_c99_program_builds_with_bide_and_runs(self):
+        # The header alone, in the strictest C there is; then what a program would be built with.
+        strict = ['cc', '-std=c99', '-pedantic-errors', '-Wall', '-Wextra', '-Werror']
+        for package, names_libc in (('bide', False), ('bide-hook', True)):
+            with self.subTest(package):
+                program = self.folder / f'plain_c_{package}'
+                run(*strict, HERE / 'plain.c', *self.pkg_config('--cflags', '--libs', package), '-o', program)
+                said = run(program, env=os.environ | {'LD_LIBRARY_PATH': str(self.libraries)})
+                self.assertEqual(said, 'spawned 42, then cancelled; outside it is refused\n')
+                self.assertEqual('libbide-hook' in run('readelf', '-d', program), names_libc)
+
+    def test_the_c_samples_build_against_what_is_installed(self):
+        for sample in sorted((ROOT / 'samples/c').glob('*.c')):
+            with self.subTest(sample.name):
+                run('cc', '-std=c99', '-pedantic-errors', '-Wall', '-Wextra', '-Werror', sample,
+                    *self.pkg_config('--cflags', '--libs', 'bide-hook'), '-o', self.folder / f'c_{sample.stem}')
+
     def test_nothing_names_the_build_folder(self):
         for path in [*self.pc.glob('*.pc'), *self.folder.rglob('*.hpp')]:
             self.assertNotIn(str(BUILD), path.read_text())
