@@ -31,7 +31,7 @@ TEST_SUITE("api/asyncio") {
     });
   }
 
-  // asyncio: a task that is cancelled before its first step never enters its coroutine. Here it is an ordinary function,
+  // asyncio: a task that is cancelled before its first step never enters its function. Here it is an ordinary function,
   // whose arguments it may own and others may rely on: it is entered, and its first wait ends.
   TEST_CASE("a task that is cancelled before it begins is entered, and ends at its first wait") {
     on_workers([] {
