@@ -32,7 +32,7 @@ class group_core {
 
   /// Throws the first failure, or std::system_error ECANCELED, when the group is over.
   BIDE_API void check_open();
-  BIDE_API bool enroll(frame&);
+  BIDE_API void enroll(fiber*, frame&);
   BIDE_API void left(frame&, task_state) noexcept;
   BIDE_API void cancel() noexcept;
   /// Waits for all, cancelling them if the wait is ended from outside; throws the first failure, or what ended the wait.

@@ -46,7 +46,7 @@ void group_core::check_open() {
   if (cancelled_) task_layer::fail(ECANCELED, "group::spawn(): the group was cancelled");
 }
 
-bool group_core::enroll(frame& child) {
+void group_core::enroll(fiber* f, frame& child) {
   const shield_scope kept_off;
   const std::lock_guard guard(lock_);
   child.group = this;
@@ -54,7 +54,8 @@ bool group_core::enroll(frame& child) {
   if (children_) children_->previous = &child;
   children_ = &child;
   ++live_;
-  return !cancelled_;
+  start_fiber(f, &child);  // within the lock: who cancels the children finds each at home
+  if (cancelled_) cancel_fiber(f);
 }
 
 void group_core::left(frame& child, task_state how) noexcept {

@@ -131,10 +131,7 @@ void start_fiber(fiber* f, frame* placed) noexcept {
 }
 
 void start_in_group(group_core* group, fiber* f, frame* placed) {
-  placed->who = f;
-  const bool open = group->enroll(*placed);
-  start_fiber(f, placed);
-  if (!open) cancel_fiber(f);  // it was cancelled meanwhile
+  group->enroll(f, *placed);
 }
 
 void release_fiber(fiber* f) noexcept { core::request(*f, core::request_release); }

@@ -45,7 +45,7 @@ TEST_SUITE("api/meeting") {
     on_workers([] {
       bide::barrier b(4);
       std::atomic<int> arrived = 0;
-      bool right = true;
+      std::atomic<bool> right = true;
       std::atomic<int> firsts = 0;
       bide::group g;
       for (int i = 0; i < 4; ++i) {
@@ -53,7 +53,7 @@ TEST_SUITE("api/meeting") {
           for (int round = 1; round <= 20; ++round) {
             ++arrived;
             firsts += b.arrive_and_wait() == 0;
-            right = right && arrived >= 4 * round;
+            if (arrived < 4 * round) right = false;
           }
         });
       }
