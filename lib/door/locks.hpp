@@ -13,6 +13,15 @@ namespace bide::door {
 // Waits so long, whatever would end a wait from outside.
 void nap(const timespec& length) noexcept;
 
+// Between one look at a lock and the next: short naps first.
+class naps {
+ public:
+  void take() noexcept;
+
+ private:
+  long length_ = 20'000;  // ns
+};
+
 // Holds a lock for a few instructions, without a call but to give the processor to its holder.
 class list_guard {
  public:

@@ -1,10 +1,8 @@
 // Descriptors that come and go. Closing is seen on every thread while a runtime runs: a parked fiber may be waiting.
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <unistd.h>
 
-#include "lib/call/border.hpp"
 #include "lib/door/door.hpp"
 
 BIDE_NOTED_DOOR(int, close, (int fd), (fd), SYS_close)
@@ -16,9 +14,6 @@ BIDE_NOTED_DOOR(int, close_range, (unsigned first, unsigned last, int flags), (f
 
 namespace {
 BIDE_NAME(closefrom);
-#ifndef BIDE_PRELOAD
-BIDE_NAME(fclose);
-#endif
 BIDE_NAME(fcntl);
 BIDE_NAME(fcntl64);
 BIDE_NAME(ioctl);
@@ -30,20 +25,6 @@ extern "C" BIDE_API void closefrom(int lowest) {
   }
   close_range(lowest < 0 ? 0u : static_cast<unsigned>(lowest), ~0u, 0);
 }
-
-#ifndef BIDE_PRELOAD  // the trap door sees it there
-// libc's fclose closes past every symbol.
-extern "C" BIDE_API int fclose(FILE* file) {
-  if (bide_runtimes()) {
-    const int before = errno;
-    const int fd = fileno(file);
-    if (fd >= 0) bide_leaving(fd);
-    errno = before;
-  }
-  const auto libc = bide::door::real<decltype(fclose)>(fclose_name);
-  return libc ? libc(file) : EOF;
-}
-#endif
 
 // These don't wait, but for locks; they are doors because of what they say of a descriptor.
 BIDE_NOTED_DOOR(int, dup, (int fd), (fd), SYS_dup)

@@ -19,19 +19,6 @@ namespace {
 
 using namespace bide;
 
-class naps {
- public:
-  void take() noexcept {
-    const timespec nap = base::to_timespec(length_);
-    door::nap(nap);
-    // Where time jumps from nap to nap, an hour isn't to be made of milliseconds.
-    length_ = std::min(2 * length_, base::shown_time() ? 60 * base::second : 1'000'000L);
-  }
-
- private:
-  long length_ = 20'000;
-};
-
 bool is_past(clockid_t clock, const timespec& limit) noexcept {
   timespec now;
   clock_gettime(clock, &now);
@@ -52,7 +39,7 @@ int attempt(Lock* lock) noexcept {
 // Until `attempt` answers anything but EBUSY, or, with a limit, ETIMEDOUT.
 template <class Attempt>
 int tried(Attempt attempt, clockid_t clock = CLOCK_REALTIME, const timespec* limit = nullptr) noexcept {
-  naps waits;
+  door::naps waits;
   for (int error;;) {
     if ((error = attempt()) != EBUSY) return error;
     if (limit && (limit->tv_nsec < 0 || limit->tv_nsec >= 1'000'000'000)) return EINVAL;
@@ -73,6 +60,12 @@ namespace bide::door {
 void nap(const timespec& length) noexcept {
   const detail::shield_scope kept_off;
   bide_call(SYS_nanosleep, sys::word(&length), 0, 0, 0, 0, 0);
+}
+
+void naps::take() noexcept {
+  nap(base::to_timespec(length_));
+  // Where time jumps from nap to nap, an hour isn't to be made of milliseconds.
+  length_ = std::min(2 * length_, base::shown_time() ? 60 * base::second : 1'000'000L);
 }
 
 }  // namespace bide::door
@@ -139,7 +132,7 @@ class turn_scope {
     // What std::call_once is to call is in the thread's own memory, and others may use it meanwhile.
     void* const callable = std::__once_callable;
     void (*const call)() = std::__once_call;
-    for (naps waits; !is_done(once) && (in_progress(once) || !begin(mine_));) waits.take();
+    for (door::naps waits; !is_done(once) && (in_progress(once) || !begin(mine_));) waits.take();
     std::__once_callable = callable;
     std::__once_call = call;
   }

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "lib/call/border.hpp"
 #include "lib/door/elsewhere.hpp"
 #include "lib/door/locks.hpp"
 
@@ -35,6 +36,7 @@ BIDE_NAME(fgetc);
 BIDE_NAME(getdelim);
 BIDE_NAME(fwrite);
 BIDE_NAME(fflush);
+BIDE_NAME(fclose);
 BIDE_NAME(puts);
 BIDE_NAME(flockfile);
 BIDE_NAME(__vfprintf_chk);
@@ -80,12 +82,17 @@ void carefully(FILE* f, Ready ready, Work work) noexcept {
 std::size_t unread(FILE* f) noexcept { return static_cast<std::size_t>(f->_IO_read_end - f->_IO_read_ptr); }
 bool has(FILE* f, char end) noexcept { return unread(f) && memchr(f->_IO_read_ptr, end, unread(f)); }
 
-// A pipe that can be written takes a page: pipe(7), PIPE_BUF. A socket takes more than that.
-bool takes(FILE* f, std::size_t bytes) noexcept {
-  if (f->_IO_write_end > f->_IO_write_ptr && bytes <= static_cast<std::size_t>(f->_IO_write_end - f->_IO_write_ptr)) return true;
-  if (__fpending(f) + bytes > 4096) return false;
+// Can what its buffer has, and so much more, be written? A pipe that can be written takes a page: pipe(7), PIPE_BUF. A socket
+// takes more than that.
+bool drains(FILE* f, std::size_t more) noexcept {
+  if (__fpending(f) + more > 4096) return false;
   pollfd room{fileno_unlocked(f), POLLOUT, 0};
   return door::raw(SYS_poll, &room, 1, 0) == 1;
+}
+
+bool takes(FILE* f, std::size_t bytes) noexcept {
+  if (f->_IO_write_end > f->_IO_write_ptr && bytes <= static_cast<std::size_t>(f->_IO_write_end - f->_IO_write_ptr)) return true;
+  return drains(f, bytes);
 }
 
 std::size_t read_all(void* to, std::size_t size, std::size_t count, FILE* f) noexcept {
@@ -236,14 +243,30 @@ extern "C" BIDE_API int bide_door_fflush(FILE* f) {
   const auto libc = libcs<int(FILE*)>(fflush_name);
   if (!f) return libc(f);
   int answer = EOF;
-  carefully(f, [=] { return __fpending(f) == 0 || takes(f, 0); }, [&] { answer = libc(f); });
+  carefully(f, [=] { return __fpending(f) == 0 || drains(f, 0); }, [&] { answer = libc(f); });
   return answer;
+}
+
+// Flushes beside others, and closes past every symbol, where whoever waits on the descriptor is told.
+extern "C" BIDE_API int bide_door_fclose(FILE* f) __asm__("fclose");
+extern "C" BIDE_API int bide_door_fclose(FILE* f) {
+  const auto libc = libcs<int(FILE*)>(fclose_name);
+  int flushed = 0;
+  if (door::on_fiber() && __fpending(f)) flushed = bide_door_fflush(f);
+  const int error = errno;
+  if (flushed != 0) __fpurge(f);  // it is told once
+  const int fd = bide_runtimes() ? fileno(f) : -1;
+  if (fd >= 0) bide_leaving(fd);
+  errno = error;
+  const int closed = libc(f);
+  if (flushed != 0) errno = error;
+  return flushed != 0 ? flushed : closed;
 }
 
 extern "C" BIDE_API void bide_door_flockfile(FILE* f) __asm__("flockfile");
 extern "C" BIDE_API void bide_door_flockfile(FILE* f) {
   if (!door::on_fiber()) return libcs<void(FILE*)>(flockfile_name)(f);
-  for (timespec nap{0, 20'000}; ftrylockfile(f) != 0; nap.tv_nsec = std::min(2 * nap.tv_nsec, 1'000'000L)) door::nap(nap);
+  for (door::naps waits; ftrylockfile(f) != 0;) waits.take();
 }
 
 // What prints and scans.

@@ -204,18 +204,8 @@ scene with_messages(bool sends) {
   return s;
 }
 
-struct posix_queue {
-  mqd_t id;
-  posix_queue() {
-    const std::string name = "/bide-matrix-" + std::to_string(getpid());
-    mq_attr how{};
-    how.mq_maxmsg = 1;
-    how.mq_msgsize = 16;
-    id = static_cast<mqd_t>(must(mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &how), "mq_open"));
-    mq_unlink(name.c_str());
-  }
-  ~posix_queue() { mq_close(id); }
-  posix_queue(const posix_queue&) = delete;
+struct full_at_one : posix_queue {
+  full_at_one() : posix_queue(1, O_CLOEXEC) {}
   long transfer(bool sends, const timespec* until) const {
     char room[16] = "hello";
     if (sends) return until ? mq_timedsend(id, room, 6, 0, until) : mq_send(id, room, 6, 0);
@@ -228,7 +218,7 @@ struct posix_queue {
 };
 
 scene with_posix_queue(bool sends, bool timed) {
-  const auto q = std::make_shared<posix_queue>();
+  const auto q = std::make_shared<full_at_one>();
   if (sends) must(q->transfer(true, nullptr), "mq_send");
   const auto by = [=](milliseconds length) {
     const timespec until = from_now(CLOCK_REALTIME, length);

@@ -33,20 +33,6 @@ struct message {
   char text[8];
 };
 
-class posix_queue {
- public:
-  explicit posix_queue(int flags = 0) {
-    const std::string name = "/bide-differential-" + std::to_string(getpid());
-    mq_attr how{};
-    how.mq_maxmsg = 2;
-    how.mq_msgsize = 16;
-    id = static_cast<mqd_t>(must(mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | flags, 0600, &how), "mq_open"));
-    mq_unlink(name.c_str());
-  }
-  ~posix_queue() { mq_close(id); }
-  mqd_t id;
-};
-
 timespec from_now(milliseconds length) {
   timespec at{};
   clock_gettime(CLOCK_REALTIME, &at);
@@ -219,7 +205,7 @@ TEST_SUITE("differential/mqueue") {
 
   TEST_CASE("what a queue refuses it refuses without a wait") {
     compare([](actor& me) {
-      const posix_queue queue(O_NONBLOCK);
+      const posix_queue queue(2, O_NONBLOCK);
       char room[16];
       me.call("mq_receive, O_NONBLOCK", [&] { return mq_receive(queue.id, room, sizeof room, nullptr); });
       me.call("mq_receive into too little", [&] { return mq_receive(queue.id, room, 4, nullptr); });

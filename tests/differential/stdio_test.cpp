@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <utility>
 
 #include "compare.hpp"
 #include "things.hpp"
@@ -115,6 +116,23 @@ TEST_SUITE("differential/stdio") {
       s.end();
       me.join(peer);
       me.note("all", got == wanted + more + more);
+    });
+  }
+
+  TEST_CASE("what a buffer still has waits for room when it is flushed or closed") {
+    compare([](actor& me) {
+      for (const bool closes : {false, true}) {
+        streams s(false);
+        const std::size_t filled = fill(fileno(s.out));
+        actor& peer = me.start("peer", [&](actor& peer) {
+          peer.until_waiting(me);
+          peer.note("filling", read_all(fileno(s.in), filled).size() == filled);
+          peer.note("text", read_all(fileno(s.in), 5));
+        });
+        me.call("fputs", [&] { return fputs("hello", s.out) >= 0; });
+        me.call(closes ? "fclose" : "fflush", [&] { return closes ? fclose(std::exchange(s.out, nullptr)) : fflush(s.out); });
+        me.join(peer);
+      }
     });
   }
 

@@ -200,6 +200,20 @@ counting_handler::~counting_handler() { ::sigaction(signal_, &before_, nullptr);
 
 int counting_handler::count() const { return deliveries[signal_]; }
 
+static mqd_t open_nameless(long most, int flags) {
+  const std::string name = "/bide-differential-" + std::to_string(getpid());
+  mq_attr how{};
+  how.mq_maxmsg = most;
+  how.mq_msgsize = 16;
+  const auto id = mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | flags, 0600, &how);
+  must(id, "mq_open");
+  mq_unlink(name.c_str());
+  return id;
+}
+
+posix_queue::posix_queue(long most, int flags) : id(open_nameless(most, flags)) {}
+posix_queue::~posix_queue() { mq_close(id); }
+
 std::string poll_bits(short bits) {
   static constexpr std::pair<short, const char*> names[] = {
       {POLLIN, "IN"},   {POLLPRI, "PRI"}, {POLLOUT, "OUT"},     {POLLERR, "ERR"},

@@ -1,6 +1,7 @@
 // What scenarios read from and write to, opened and closed; and bytes to move through it.
 #pragma once
 
+#include <mqueue.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -123,6 +124,15 @@ class counting_handler {
  private:
   int signal_;
   struct sigaction before_ {};
+};
+
+// A POSIX queue of 16-byte messages, of which no name is left.
+class posix_queue {
+ public:
+  explicit posix_queue(long most = 2, int flags = 0);
+  ~posix_queue();
+  posix_queue(const posix_queue&) = delete;
+  const mqd_t id;
 };
 
 // Names of the bits set in poll's revents.
