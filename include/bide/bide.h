@@ -154,7 +154,7 @@ typedef enum bide_case_kind {
 } bide_case_kind;
 
 typedef struct bide_select_case {
-  bide_case_kind kind;
+  int kind;              /* a bide_case_kind */
   bide_channel *channel; /* of a receive or send */
   void *value;           /* to be sent; or received */
   int fd;

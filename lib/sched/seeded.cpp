@@ -3,11 +3,15 @@
 // Its one worker takes the next ready fiber by dice, and each switch is by way of the loop, so that there is no other order.
 // Time stands still but for a little that every turn takes, until nobody is ready: then it is the next timer's. What the
 // kernel has to tell is asked before that, not when it happens to come.
+#include <poll.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 
 #include "lib/base/clock.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sys/raw.hpp"
 
 namespace bide::core {
 namespace {
@@ -20,7 +24,7 @@ constexpr std::uint32_t most_unpolled = 64;                // turns: so that who
 // What is on its way inside the kernel (a segment over loopback) or on an offload thread is waited for in its time; a call
 // that has just been passed on there, before anybody else runs: it mostly ends at once (connect without io_uring), and so has its
 // place in the order.
-constexpr std::int64_t settling = 1'000'000, elsewhere = base::second, passed_on = 10'000'000;
+constexpr std::int64_t settling = 1'000'000, elsewhere = base::second, passed_on = 100'000'000;
 
 // splitmix64: every state is good, and neighbouring seeds differ at once.
 std::uint64_t mixed(std::uint64_t n) noexcept {
@@ -54,13 +58,21 @@ bool worker::doze(std::int64_t until) noexcept {
   return posted;
 }
 
-// Behind a turn, before anything is delivered.
+// Behind a turn, before anything is delivered. Descriptors are asked only when the call is over: those that were ready before
+// and those that it made ready then come together, however long it took.
 void worker::await_offload() noexcept {
   if (offloads_seen_ == io::offloads_begun()) return;
   offloads_seen_ = io::offloads_begun();
   const std::int64_t until = base::after(base::kernel_now(), passed_on);
-  while (!doze(until) && base::kernel_now() < until) {
+  asleep.store(true, std::memory_order_seq_cst);
+  while (in.empty() && !signalled.load(std::memory_order_seq_cst)) {
+    pollfd rung{bell, POLLIN, 0};
+    const timespec left = base::to_timespec(std::max<std::int64_t>(0, until - base::kernel_now()));
+    if (sys::raw(SYS_ppoll, &rung, 1, &left, nullptr, 0) == 0) break;
   }
+  asleep.store(false, std::memory_order_seq_cst);
+  io.poll();
+  in.deliver_all();
 }
 
 fiber& worker::take_by_chance() noexcept {

@@ -262,7 +262,7 @@ int capi_bad_input(void) {
   CHECK(bide_select(&a_case, 1, 0, NULL) == -EINVAL);
   a_case.kind = BIDE_TASK;
   CHECK(bide_select(&a_case, 1, 0, NULL) == -EINVAL);
-  a_case.kind = (bide_case_kind)99;
+  a_case.kind = 99;
   CHECK(bide_select(&a_case, 1, 0, NULL) == -EINVAL);
   a_case.kind = BIDE_READABLE;
   CHECK(bide_select(&a_case, 1, 0, NULL) == -EPERM); /* outside a runtime */
