@@ -121,6 +121,7 @@ TEST_SUITE("api/signal") {
         }, {.workers = workers, .debug = bide::debug_mode::on});
       }
     });
+    CAPTURE(e.text);
     CHECK(e.exited(0));
     CHECK(e.says("'greedy'"));
     CHECK(e.says("has held its worker for"));
