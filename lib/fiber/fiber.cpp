@@ -192,6 +192,10 @@ void start(fiber& f, worker_core& home, char* top) noexcept {
 }
 
 void recycle(fiber& f) noexcept {
+  if (f.home->watched) [[unlikely]] {
+    // Whoever looks from now on finds another one running.
+    base::spin_guard nobody_reads(*f.home->watched);
+  }
   if (context::tools::present) context::tools::context_gone(f.tool);
   worker_core* here = this_worker();
   if (!here || here->scrub) return context::give_stack(f.stack);

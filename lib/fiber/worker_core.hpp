@@ -8,7 +8,7 @@
 
 #include "lib/base/clock.hpp"
 #include "lib/base/race.hpp"
-#include "lib/base/relaxed.hpp"
+#include "lib/base/published.hpp"
 #include "lib/context/thread_pointer.hpp"
 #include "lib/fiber/fiber.hpp"
 #include "lib/fiber/inbox.hpp"
@@ -31,7 +31,7 @@ inline constexpr std::uint64_t own_slice = shortest_slice / 4;
 
 struct worker_core {
   // The switch.
-  base::relaxed<fiber*> current = nullptr;
+  base::published<fiber*> current = nullptr;
   run_queue ready;
   std::uint32_t until_check = 64;  // switches before the next look at the time
   std::uint32_t check_every = 64;
@@ -73,6 +73,7 @@ struct worker_core {
   std::atomic<std::uint32_t> turn{0};         // of a stepped runtime: 1 while somebody runs the worker, in a step or an errand
   bool closing = false;          // every wait that can be cancelled is
   bool stuck = false;            // even those for a lock
+  std::atomic<std::uint32_t>* watched = nullptr;  // held while another thread reads `current`'s record: it stays meanwhile
   bool scrub = false;            // a stack never goes from one fiber to the next with its contents
   unsigned long mask_before = 0;  // the thread's signal mask, while waits with masks of their own last
   unsigned masked_waits = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lib/base/spin.hpp"
 #include "lib/base/text.hpp"
 #include "lib/diag/fibers.hpp"
 #include "lib/sched/runtime.hpp"
@@ -17,12 +18,6 @@ bool wanted(const options& how) noexcept {
   if (how.debug != debug_mode::by_environment) return how.debug == debug_mode::on;
   const char* set = getenv("BIDE_DEBUG");
   return set && *set && *set != '0';
-}
-
-void report(const fiber& f, std::int64_t length) noexcept {
-  base::text t;
-  diag::describe(t << "bide: ", f);
-  (t << " has held its worker for " << length / 1'000'000 << " ms\n").to_stderr();
 }
 
 // By its number alone: it may have ended.
@@ -39,6 +34,7 @@ void watchdog::open(runtime& rt) noexcept {
   slow_ = std::max<std::int64_t>(rt.how.slow.count(), 1'000'000);
   over_.store(0, std::memory_order_relaxed);
   thread_.store(1, std::memory_order_relaxed);
+  for (unsigned i = 0; i < rt.count; ++i) rt.workers[i]->watched = &seats_[i].reads;
   const int error = sys::start_thread("bide-debug", sys::signals::blocked, [](void* p) {
     auto& me = *static_cast<watchdog*>(p);
     me.watch();
@@ -56,6 +52,12 @@ void watchdog::close() noexcept {
   sys::futex_wake(over_, 1);
   for (std::uint32_t there; (there = thread_.load(std::memory_order_acquire)) != 0;)
     sys::futex_wait(thread_, there, base::never);
+  forget();
+}
+
+void watchdog::forget() noexcept {
+  thread_.store(0, std::memory_order_relaxed);
+  for (unsigned i = 0; all_ && i < all_->count; ++i) all_->workers[i]->watched = nullptr;
 }
 
 void watchdog::watch() noexcept {
@@ -86,10 +88,21 @@ void watchdog::look(worker_core& w, seat& s, std::int64_t now) noexcept {
     s.since = now;
     s.held = running;
   } else if (!s.said && now - s.since >= slow_ && running && running != &w.loop) {
-    s.said = true;
-    s.id = running->id;
-    report(*running, now - s.since);
+    report(w, s, now - s.since);
   }
+}
+
+void watchdog::report(worker_core& w, seat& s, std::int64_t length) noexcept {
+  base::text t;
+  {
+    base::spin_guard it_stays(s.reads);
+    const fiber* const running = w.current.seen();
+    if (running != s.held) return;
+    s.id = running->id;
+    diag::describe(t << "bide: ", *running);
+  }
+  s.said = true;
+  (t << " has held its worker for " << length / 1'000'000 << " ms\n").to_stderr();
 }
 
 }  // namespace bide::core

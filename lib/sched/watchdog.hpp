@@ -22,18 +22,20 @@ class watchdog {
   void close() noexcept;
   unsigned threads() const noexcept { return thread_.load(std::memory_order_relaxed); }
   // The child of a fork has no such thread.
-  void forget() noexcept { thread_.store(0, std::memory_order_relaxed); }
+  void forget() noexcept;
 
  private:
   struct seat {
     message ask;
     std::atomic<bool> owed{false};
+    std::atomic<std::uint32_t> reads{0};  // a spin lock: a fiber's record is read, and stays
     std::int64_t since = 0;   // as long as `held` has been the running one
     fiber* held = nullptr;
     bool said = false;
     std::uint64_t id = 0;     // of the one that was named
   };
   void look(worker_core&, seat&, std::int64_t now) noexcept;
+  void report(worker_core&, seat&, std::int64_t length) noexcept;
   void watch() noexcept;
 
   runtime* all_ = nullptr;
