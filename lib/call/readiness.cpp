@@ -35,7 +35,7 @@ bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
 
 long as_result(long end) noexcept {
   const bool signalled = signal_seen(true) == after_signal::report;
-  if (signalled && end != -ECANCELED) return -EINTR;  // signal(7): these are never restarted
+  if (signalled && end <= 0 && end != -ECANCELED) return -EINTR;  // signal(7): these are never restarted
   return end;
 }
 
@@ -73,8 +73,39 @@ long wait_by_epoll(const pollfd* fds, std::size_t count, const char* name, std::
   return end;
 }
 
-// Waits until one of them may be ready. Returns 0, -ETIME or what ends the call.
-long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
+// A list of so many is looked at, and answered, without the kernel where that is possible.
+constexpr std::size_t few = 8;
+
+// What poll(2) would have said when the loop last looked, from what epoll(7) told it then: the same file operation answers
+// both. Returns how many are ready, 0 where that isn't known of each, or -EFAULT.
+long answer(pollfd* fds, std::size_t count, const io::fd_wait* place) noexcept {
+  if (count > few) return 0;
+  short told[few];
+  long found = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    told[i] = 0;
+    if (fds[i].fd < 0) continue;
+    if (fds[i].events & ~(POLLIN | POLLOUT)) return 0;
+    std::uint32_t seen = 0;
+    if (fds[i].events & POLLIN) seen |= place++->seen;
+    if (fds[i].events & POLLOUT) seen |= place++->seen;
+    if (seen & io::fd_slot::unknown) return 0;
+    told[i] = static_cast<short>(seen & static_cast<unsigned>(fds[i].events | POLLERR | POLLHUP));
+    found += told[i] != 0;
+  }
+  for (std::size_t i = 0; i < count && found; ++i) {
+    if (!copies_are_cheap) {
+      fds[i].revents = told[i];  // the kernel has written there before
+    } else if (copy_out(&fds[i].revents, &told[i], sizeof told[i])) {
+      return -EFAULT;
+    }
+  }
+  return found;
+}
+
+// Waits until one of them may be ready. Returns 0, -ETIME or what ends the call; more where it could tell what poll(2)
+// would say, which is then in `fds`.
+long wait_for_any(pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
   auto& reactor = *core::this_worker()->reactor;
   std::size_t places_needed = 0;
   for (std::size_t i = 0; i < count; ++i) {
@@ -107,6 +138,7 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
     const io::waiting_here counted(reactor);
     how = core::park(w, {name, count == 1 ? fds[0].fd : -1, true}, until, core::cancel_point::yes);
   }
+  const long found = error || how != wait_result::ready ? 0 : answer(fds, count, places);
   for (std::size_t i = 0; i < used; ++i) {
     if (places[i].error && places[i].error != -EBADF) error = places[i].error;
     places[i].~fd_wait();
@@ -116,12 +148,13 @@ long wait_for_any(const pollfd* fds, std::size_t count, const char* name, std::i
     case wait_result::expired: return -ETIME;
     case wait_result::cancelled: return -ECANCELED;
     case wait_result::timed_out: return -ETIMEDOUT;
+    case wait_result::ready: return found;
     default: return 0;  // closed: the next look says POLLNVAL
   }
 }
 
 // The first time at most for as long as what is remembered is trusted (attempt.hpp). Returns as wait_for_any.
-long wait_patiently(const pollfd* fds, std::size_t count, const char* name, std::int64_t until,
+long wait_patiently(pollfd* fds, std::size_t count, const char* name, std::int64_t until,
                     bool& trusting) noexcept {
   const std::int64_t soon = trusting ? trusted_until() : base::never;
   if (!trusting || soon >= until) return wait_for_any(fds, count, name, until);
@@ -143,21 +176,30 @@ bool all_drained(const pollfd* fds, std::size_t count) noexcept {
   return count != 0;
 }
 
+// Who reads what is readable need not wait for it.
+long noted(const pollfd* fds, std::size_t count, long ready) noexcept {
+  for (std::size_t i = 0; ready > 0 && i < count && i < few; ++i) {
+    if (!(fds[i].revents & POLLIN)) continue;
+    io::fd_facts* f = io::facts_if_any(fds[i].fd);
+    if (f && f->drained.load(std::memory_order_relaxed)) f->drained.store(false, std::memory_order_relaxed);
+  }
+  return ready;
+}
+
 long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name,
                 bool interrupted) noexcept {
-  constexpr std::size_t few = 8;
   pollfd here[few];
   bool wait_first = copies_are_cheap && until != 0 && count <= few && copy_in(here, fds, count * sizeof *fds) == 0 &&
                     all_drained(here, count);
   for (bool trusting = true;;) {
     const long ready = wait_first ? 0 : attempt(SYS_poll, fds, count, 0);
     wait_first = false;
-    if (ready != 0) return ready;
+    if (ready != 0) return noted(fds, count, ready);
     if (until == 0) return 0;
     if (interrupted) return -EINTR;
     const long end = as_result(wait_patiently(fds, count, name, until, trusting));
     if (end == -ETIME) return attempt(SYS_poll, fds, count, 0);  // what came in the last moment counts
-    if (end) return end;
+    if (end) return noted(fds, count, end);
   }
 }
 
@@ -225,7 +267,7 @@ class fd_sets {
     }
     return 0;
   }
-  const pollfd* polls() const noexcept { return polls_.get(); }
+  pollfd* polls() noexcept { return polls_.get(); }
   std::size_t polled() const noexcept { return polled_; }
 
  private:
@@ -250,7 +292,7 @@ long select_until(long count, long in, long out, long except, std::int64_t until
     if (ready == 0 && until != 0) {
       if (interrupted) return -EINTR;
       const long end = as_result(wait_patiently(sets.polls(), sets.polled(), name, until, trusting));
-      if (end == 0) continue;
+      if (end >= 0) continue;
       if (end != -ETIME) return end;
       ready = sets.look();
     }
@@ -268,10 +310,10 @@ long epoll_until(long set, long events, long room_for, std::int64_t until, const
     const long ready = attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0);
     if (ready != 0 || until == 0) return masked.end(ready);
     if (masked.interrupted()) return masked.end(-EINTR);
-    const pollfd all{static_cast<int>(set), POLLIN, 0};
+    pollfd all{static_cast<int>(set), POLLIN, 0};
     const long end = as_result(wait_patiently(&all, 1, name, until, trusting));
     if (end == -ETIME) return masked.end(attempt(SYS_epoll_pwait, set, events, room_for, 0, nullptr, 0));
-    if (end) return masked.end(end);
+    if (end < 0) return masked.end(end);
   }
 }
 

@@ -83,13 +83,17 @@ int bide_ev_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
   }
 }
 
-static int told(long result, epoll_event* events) noexcept {
+static int told(long result, epoll_event* events, int room) noexcept {
   if (result > 1 && bide::base::shown_time()) [[unlikely]] {
     // In what order they became so is nobody's to know. libev has the descriptor in the lower half.
     std::sort(events, events + result,
               [](const epoll_event& a, const epoll_event& b) { return a.data.u32 < b.data.u32; });
   }
+  seam::looked();
+  // Where there was no room for all, what else a waiter's descriptors are is not known.
+  const bool all = result < room;
   for (long i = 0; i < result; ++i) {
+    if (all) seam::saw(static_cast<int>(events[i].data.u32), events[i].events);
     if (events[i].events & EPOLLPRI) events[i].events |= EPOLLIN;
   }
   return static_cast<int>(answer(result));
@@ -101,7 +105,7 @@ int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms)
     if (bide::sys::features().epoll_pwait2) {
       const long result = bide::sys::raw(SYS_epoll_pwait2, epoll, events, room, &left, nullptr, 0);
       // EPERM: a sandbox older than the call.
-      if (result != -ENOSYS && result != -EPERM) return told(result, events);
+      if (result != -ENOSYS && result != -EPERM) return told(result, events, room);
       bide::sys::features().epoll_pwait2 = false;
     }
     // Up, never down: a deadline is not early.
@@ -109,7 +113,7 @@ int bide_ev_epoll_wait(int epoll, epoll_event* events, int room, int timeout_ms)
   } else if (timeout_ms) {
     timeout_ms = -1;
   }
-  return told(bide::sys::raw(SYS_epoll_pwait, epoll, events, room, timeout_ms, nullptr, 0), events);
+  return told(bide::sys::raw(SYS_epoll_pwait, epoll, events, room, timeout_ms, nullptr, 0), events, room);
 }
 
 int bide_ev_poll(pollfd* fds, nfds_t count, int timeout_ms) {

@@ -16,6 +16,9 @@ struct seam {
   // Why libev could not make a loop: -EMFILE, -ENFILE, -ENOMEM; -EINVAL where LIBEV_FLAGS asks for no back end it has.
   static int error() noexcept;
   static void refused(int fd, int error) noexcept;
+  // By epoll(7): a look at the kernel is over, and what it told of each descriptor, if it told all.
+  static void looked() noexcept;
+  static void saw(int fd, std::uint32_t events) noexcept;
 };
 
 }  // namespace bide::io

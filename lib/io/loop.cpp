@@ -42,6 +42,8 @@ loop*& seam::current() noexcept {
 std::int64_t seam::until() noexcept { return current()->until_; }
 void seam::polls_with(int fd) noexcept { current()->epoll_ = fd; }
 bool seam::wants_urgent(int fd) noexcept { return current()->listener_->wants_urgent(fd); }
+void seam::looked() noexcept { current()->listener_->on_look(); }
+void seam::saw(int fd, std::uint32_t events) noexcept { current()->listener_->on_seen(fd, events); }
 void seam::refused(int fd, int error) noexcept {
   current()->until_ = 0;  // somebody is ready now: no sleep
   current()->listener_->on_refused(fd, error);

@@ -30,6 +30,9 @@ class loop {
     virtual void on_refused(int fd, int error) noexcept = 0;
     // Is who watches it to read to be told of priority data, too? libev has no word for that.
     virtual bool wants_urgent(int fd) noexcept = 0;
+    // A look at the kernel begins to tell what it found, by on_seen; then on_ready follows. Only of epoll(7).
+    virtual void on_look() noexcept = 0;
+    virtual void on_seen(int fd, std::uint32_t events) noexcept = 0;
 
    protected:
     ~listener() = default;

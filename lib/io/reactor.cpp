@@ -235,6 +235,14 @@ void reactor::ignore_urgent(int fd) noexcept {
   s->stale = true;
 }
 
+void reactor::on_seen(int fd, std::uint32_t events) noexcept {
+  fd_slot* s = slot_if_any(fd);
+  if (!s) return;
+  // Told twice: one is of what had the number before.
+  s->seen = s->seen_by_look == looks_ ? fd_slot::unknown : events;
+  s->seen_by_look = looks_;
+}
+
 bool reactor::wants_urgent(int fd) noexcept {
   const fd_slot* s = slot_if_any(fd);
   return s && s->urgent;
@@ -268,6 +276,7 @@ void reactor::on_ready(watcher& w) noexcept {
     if (!place.by_readiness()) continue;
     for_nobody = false;
     place.unlink();
+    place.seen = s.seen_by_look == looks_ ? s.seen : fd_slot::unknown;
     if (!core::wake(place.who, wait_result::ready)) continue;
     place.served = &served;
     ++served;

@@ -31,6 +31,7 @@ struct fd_wait : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   offload_call* call = nullptr;  // or for this
   bool urgent = false;           // priority data as well: POLLPRI
   bool by_readiness() const noexcept { return !request && !call; }
+  std::uint32_t seen = 0;      // what epoll(7) said of the descriptor at its wake; see fd_slot
   int error = 0;               // why it ended, if not as its waiter says: -ENOMEM, -ENOSPC
 };
 
@@ -40,6 +41,9 @@ struct fd_slot {
   watcher watchers[2];      // by readiness
   fd_wait_list waiting[2];  // by readiness
   std::uint32_t served[2];  // by readiness: woken, and not yet had their turn
+  // What the latest look told of it, as epoll(7) has it; `unknown`: something else.
+  static constexpr std::uint32_t unknown = 1u << 31;
+  std::uint32_t seen = 0, seen_by_look = 0;
   bool used = false;
   bool stale = false;  // what libev believes the kernel to watch is not so, or is another descriptor
   bool urgent = false;  // who watches it to read is told of priority data as well
@@ -106,6 +110,8 @@ class reactor final : loop::listener {
   void on_ready(watcher&) noexcept override;
   void on_refused(int fd, int error) noexcept override;
   bool wants_urgent(int fd) noexcept override;
+  void on_look() noexcept override { ++looks_; }
+  void on_seen(int fd, std::uint32_t events) noexcept override;
   fd_slot* slot(int fd) noexcept;
   fd_slot* slot_if_any(int fd) noexcept;
   int open_ring() noexcept;
@@ -121,6 +127,7 @@ class reactor final : loop::listener {
   bool stepped_ = false;
   int outer_ = -1;        // epoll set of the loop's own and the timer
   int outer_timer_ = -1;  // timerfd
+  std::uint32_t looks_ = 0;    // at the kernel, by epoll(7); a fd_slot says by which it was seen
   std::uint32_t waiting_ = 0;  // fibers in wait() and request(), and those who enlisted
 
   friend class waiting_here;

@@ -27,7 +27,7 @@ def row_list(text):
 
 def parse():
     parser = argparse.ArgumentParser(
-        prog="tests/bench/run", usage="tests/bench/run [--install] [options] [ROW ...]",
+        prog="tests/bench/run", allow_abbrev=False, usage="tests/bench/run [--install] [options] [ROW ...]",
         description="Measures bide against bare jumps, a bare epoll loop, libev, POSIX threads and Boost.Fiber.",
         epilog="Rows are numbers or ranges: 1-3 9. Builds what it needs first; --install lets it get missing Debian "
                "packages with apt-get, as it does anyway when run by root.")

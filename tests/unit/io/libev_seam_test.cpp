@@ -52,6 +52,8 @@ struct silent : bide::io::loop::listener {
   void on_ready(bide::io::watcher&) noexcept override {}
   void on_refused(int fd, int error) noexcept override { refused.emplace_back(fd, error); }
   bool wants_urgent(int) noexcept override { return urgent; }
+  void on_look() noexcept override {}
+  void on_seen(int, std::uint32_t) noexcept override {}
   std::vector<std::pair<int, int>> refused;
   bool urgent = false;
 };

@@ -48,6 +48,8 @@ class heard final : public bide::io::loop::listener {
   void on_ready(watcher& w) noexcept override { ready.push_back(&w); }
   void on_refused(int fd, int error) noexcept override { refused.emplace_back(fd, error); }
   bool wants_urgent(int) noexcept override { return urgent; }
+  void on_look() noexcept override {}
+  void on_seen(int, std::uint32_t) noexcept override {}
 
   std::vector<watcher*> ready;
   std::vector<std::pair<int, int>> refused;
