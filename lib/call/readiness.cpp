@@ -77,7 +77,8 @@ long wait_by_epoll(const pollfd* fds, std::size_t count, const char* name, std::
 constexpr std::size_t few = 8;
 
 // What poll(2) would have said when the loop last looked, from what epoll(7) told it then: the same file operation answers
-// both. Returns how many are ready, 0 where that isn't known of each, or -EFAULT.
+// both. Returns how many are ready, 0 where that isn't known of each, or -EFAULT. What has another number, too, goes on
+// after this one is closed, which only poll(2) sees.
 long answer(pollfd* fds, std::size_t count, const io::fd_wait* place) noexcept {
   if (count > few) return 0;
   short told[few];
@@ -85,7 +86,8 @@ long answer(pollfd* fds, std::size_t count, const io::fd_wait* place) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     told[i] = 0;
     if (fds[i].fd < 0) continue;
-    if (fds[i].events & ~(POLLIN | POLLOUT)) return 0;
+    const io::fd_facts* f = io::facts_if_any(fds[i].fd);
+    if ((fds[i].events & ~(POLLIN | POLLOUT)) || !f || !f->is_sole()) return 0;
     std::uint32_t seen = 0;
     if (fds[i].events & POLLIN) seen |= place++->seen;
     if (fds[i].events & POLLOUT) seen |= place++->seen;
