@@ -13,6 +13,7 @@
 #include "lib/sched/fork.hpp"
 #include "lib/sched/monitor.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/standing.hpp"
 
 namespace bide::call {
 namespace {
@@ -25,6 +26,7 @@ void begin_child(std::uint32_t* clear_tid) noexcept {
   core::carriers_after_fork(mine);
   core::monitor_after_fork();
   core::threads_after_fork(me);
+  core::standing_after_fork(me);
   me.clear_tid = clear_tid;
   core::after_fork_in_child();
   core::signals_after_fork(me);

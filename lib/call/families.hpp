@@ -113,6 +113,8 @@ BIDE_CALL(setregid_call);
 BIDE_CALL(setresuid_call);
 BIDE_CALL(setresgid_call);
 BIDE_CALL(setgroups_call);
+
+// standing.cpp
 BIDE_CALL(sched_setaffinity_call);
 BIDE_CALL(sched_getaffinity_call);
 BIDE_CALL(sched_setscheduler_call);
@@ -122,6 +124,24 @@ BIDE_CALL(sched_getparam_call);
 BIDE_CALL(sched_rr_get_interval_call);
 BIDE_CALL(sched_setattr_call);
 BIDE_CALL(sched_getattr_call);
+BIDE_CALL(setpriority_call);
+BIDE_CALL(getpriority_call);
+BIDE_CALL(ioprio_set_call);
+BIDE_CALL(ioprio_get_call);
+BIDE_CALL(kill_call);
+BIDE_CALL(rt_sigqueueinfo_call);
+BIDE_CALL(getpgid_call);
+BIDE_CALL(setpgid_call);
+BIDE_CALL(getsid_call);
+BIDE_CALL(prlimit64_call);
+BIDE_CALL(kcmp_call);
+BIDE_CALL(process_vm_readv_call);
+BIDE_CALL(process_vm_writev_call);
+BIDE_CALL(pidfd_open_call);
+BIDE_CALL(capget_call);
+BIDE_CALL(capset_call);
+long timer_slack_call(long option, long ns) noexcept;
+long death_signal_call(long option, long argument) noexcept;
 
 // child.cpp
 BIDE_CALL(fork_call);

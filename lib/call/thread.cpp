@@ -21,6 +21,7 @@
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/monitor.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/standing.hpp"
 #include "lib/sync/futex.hpp"
 
 namespace bide::call {
@@ -63,6 +64,7 @@ long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, in
   core::adopt_mask(*t, me.mask.load(std::memory_order_relaxed));
   memcpy(t->comm, me.comm, sizeof t->comm);
   t->alternate.ss_flags = SS_DISABLE;
+  core::inherit_standing(*t, me);
   t->where.caller = reinterpret_cast<void*>(me.registers[REG_RIP]);
   t->id = t->tid;
 
@@ -186,6 +188,8 @@ long prctl_call(long option, long a, long b, long c, long d, long) {
       return 0;
     }
     case PR_GET_NAME: return copy_out(reinterpret_cast<void*>(a), me.comm, sizeof me.comm);
+    case PR_SET_TIMERSLACK: case PR_GET_TIMERSLACK: return timer_slack_call(option, a);
+    case PR_SET_PDEATHSIG: case PR_GET_PDEATHSIG: return death_signal_call(option, a);
     case set_syscall_user_dispatch: return -EBUSY;
     default: return bide_gate(SYS_prctl, option, a, b, c, d, 0);
   }
@@ -248,25 +252,5 @@ BIDE_CREDENTIALS_CALL(setregid)
 BIDE_CREDENTIALS_CALL(setresuid)
 BIDE_CREDENTIALS_CALL(setresgid)
 BIDE_CREDENTIALS_CALL(setgroups)
-
-// Affinity, priority and policy by thread are the kernel thread's, and so everybody's: a thread of ours asks for its own.
-long sched_of_thread_call(long nr, long tid, long b, long c, long d) noexcept {
-  if (core::is_thread_id(tid)) {
-    if (!core::with_thread(static_cast<std::uint32_t>(tid), [](core::thread&, void*) {}, nullptr)) return -ESRCH;
-    tid = 0;
-  }
-  return bide_gate(nr, tid, b, c, d, 0, 0);
-}
-#define BIDE_SCHED_CALL(name) \
-  long name##_call(long tid, long b, long c, long d, long, long) { return sched_of_thread_call(SYS_##name, tid, b, c, d); }
-BIDE_SCHED_CALL(sched_setaffinity)
-BIDE_SCHED_CALL(sched_getaffinity)
-BIDE_SCHED_CALL(sched_setscheduler)
-BIDE_SCHED_CALL(sched_getscheduler)
-BIDE_SCHED_CALL(sched_setparam)
-BIDE_SCHED_CALL(sched_getparam)
-BIDE_SCHED_CALL(sched_rr_get_interval)
-BIDE_SCHED_CALL(sched_setattr)
-BIDE_SCHED_CALL(sched_getattr)
 
 }  // namespace bide::call

@@ -129,6 +129,7 @@ const char* open() noexcept {
   main->alternate.ss_flags = SS_DISABLE;
   sys::raw(SYS_sigaltstack, nullptr, &main->alternate);
   sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
+  sys::raw(SYS_prctl, PR_GET_PDEATHSIG, &main->death_signal);
 
   options how;
   how.workers = static_cast<unsigned>(base::number_in_environment("BIDE_WORKERS", 1, 1, core::most_workers));

@@ -16,6 +16,7 @@
 #include "lib/fiber/park.hpp"
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/standing.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -308,6 +309,7 @@ void lend_for_tail(signal_set mask) noexcept {
   mine.block.worker = nullptr;
   if (live_threads() > 1) w.in_kernel.store(&mine, std::memory_order_release);
   block_signals(mask);
+  stand_as(*mine.tail_thread);
   context::hold_fs();
 }
 
@@ -319,6 +321,7 @@ void back_from_tail() noexcept {
   here.returned = 0;
   mine.lent = nullptr;
   context::let_fs_slip();
+  stand_as_before(*mine.tail_thread);
   void* expected = &mine;
   if (live_threads() == 1 || w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
     here.worker = &w;

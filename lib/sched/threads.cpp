@@ -4,6 +4,7 @@
 
 #include "lib/base/arena.hpp"
 #include "lib/base/spin.hpp"
+#include "lib/sched/standing.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -79,10 +80,16 @@ void free_thread(thread& t) noexcept {
     const base::spin_guard guard(registry_lock);
     registry[registry[0] == &t ? 0 : t.tid - id_base] = nullptr;
   }
+  let_go(t.stands);
   base::arena_free(&t);
 }
 
 std::uint32_t live_threads() noexcept { return live.load(std::memory_order_relaxed); }
+
+bool had_others() noexcept {
+  const base::spin_guard guard(registry_lock);
+  return highest > 0;
+}
 
 bool with_thread(std::uint32_t tid, void (*visit)(thread&, void*), void* argument) noexcept {
   const base::spin_guard guard(registry_lock);

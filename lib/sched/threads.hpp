@@ -18,6 +18,7 @@ using signal_set = std::uint64_t;  // bit n - 1: signal n, as the kernel has it
 constexpr signal_set signal_bit(int number) noexcept { return signal_set{1} << (number - 1); }
 
 struct carrier;
+struct standing;
 
 // A signal on its way to a thread, or to the process.
 struct pending_signal {
@@ -48,6 +49,9 @@ struct thread : fiber {
 
   carrier* held_by = nullptr;              // the kernel thread it waits on in the kernel, which lost its worker to another
   char comm[16] = {};                      // prctl(2), PR_SET_NAME
+  const standing* stands = nullptr;        // guarded by the registry's lock; null: as the kernel thread. sched/standing.hpp
+  unsigned long timer_slack = 0;           // PR_SET_TIMERSLACK; 0: the kernel thread's
+  int death_signal = 0;                    // PR_SET_PDEATHSIG
 };
 
 // Ids lie above the kernel's largest pid (2^22), and in 28 bits, as a thread's CPU clock has them (clock_getres(2)). Each
@@ -67,6 +71,8 @@ void free_thread(thread&) noexcept;
 
 // Threads that have not ended.
 std::uint32_t live_threads() noexcept;
+// Whether there has ever been a second one.
+bool had_others() noexcept;
 
 // Runs `visit` for the thread with that id while the registry is locked, so that it can't end. Returns whether there is
 // one. `visit` must not park.
