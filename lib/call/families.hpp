@@ -98,6 +98,7 @@ BIDE_CALL(io_uring_enter_call);
 BIDE_CALL(clone_call);
 BIDE_CALL(clone3_call);
 BIDE_CALL(exit_call);
+BIDE_CALL(exit_group_call);
 BIDE_CALL(gettid_call);
 BIDE_CALL(set_tid_address_call);
 BIDE_CALL(set_robust_list_call);

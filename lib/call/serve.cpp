@@ -65,7 +65,7 @@ bool never_waits(long nr) noexcept {
     case SYS_mmap: case SYS_munmap: case SYS_mprotect: case SYS_madvise: case SYS_brk: case SYS_mremap:
     case SYS_getpid: case SYS_getppid: case SYS_getuid: case SYS_geteuid: case SYS_getgid: case SYS_getegid:
     case SYS_clock_gettime: case SYS_gettimeofday: case SYS_epoll_ctl: case SYS_getsockopt: case SYS_getsockname:
-    case SYS_getpeername: case SYS_bind: case SYS_listen: case SYS_lseek: case SYS_exit_group: case SYS_kill:
+    case SYS_getpeername: case SYS_bind: case SYS_listen: case SYS_lseek: case SYS_kill:
     case SYS_fstat: case SYS_getrusage: case SYS_timerfd_settime: case SYS_epoll_create1: case SYS_eventfd2:
       return true;
     default: return false;

@@ -111,6 +111,7 @@ constexpr auto standard = [] {
   t[SYS_clone] = clone_call;
   t[SYS_clone3] = clone3_call;
   t[SYS_exit] = exit_call;
+  t[SYS_exit_group] = exit_group_call;
   t[SYS_gettid] = gettid_call;
   t[SYS_set_tid_address] = set_tid_address_call;
   t[SYS_set_robust_list] = set_robust_list_call;

@@ -114,7 +114,7 @@ long clone3_call(long arguments, long size, long, long, long, long) {
 
 long exit_call(long status, long, long, long, long, long) {
   core::thread& me = *core::this_thread();
-  if (core::live_threads() == 1) return bide_gate(SYS_exit_group, status, 0, 0, 0, 0, 0);
+  if (core::live_threads() == 1) return exit_group_call(status, 0, 0, 0, 0, 0);
   if (me.robust) sync::release_robust_list(me.robust, me.tid);
   core::drop_mask(me);
   core::end_thread(me);
@@ -124,6 +124,15 @@ long exit_call(long status, long, long, long, long, long) {
   base::race_point();
   me.after_leaving = after_end;
   core::end_here(me);
+}
+
+// The kernel would see to it that other processes learn of the locks held here, if it knew the threads' ids.
+long exit_group_call(long status, long, long, long, long, long) {
+  core::any_thread([](core::thread& t, void*) {
+    if (t.robust) sync::leave_robust_list(t.robust, t.tid);
+    return false;
+  }, nullptr);
+  return bide_gate(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 long gettid_call(long, long, long, long, long, long) { return core::this_thread()->tid; }

@@ -100,6 +100,8 @@ program find_program(const std::string& name) {
       throw failure(status::cannot_execute, found.binary + ": it is no program: neither ELF nor a script");
     }
   }
+  if (found.elf && found.elf->x86_64 && !found.elf->loader.empty() && access(found.elf->loader.c_str(), F_OK) != 0 && errno == ENOENT)
+    throw failure(status::not_found, found.binary + ": its loader " + printable(found.elf->loader) + " is not there");
   return found;
 }
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "asm/trap.h"
 #include "lib/base/arena.hpp"
 #include "lib/base/assert.hpp"
 #include "lib/base/race.hpp"
@@ -255,39 +256,46 @@ long futex_unlock_owned(futex_word& word, futex_word me) noexcept {
   return 0;
 }
 
+#ifdef BIDE_PRELOAD
 namespace {
 
-void release_one(futex_word& word, futex_word tid) noexcept {
-  futex_word now = atomic(word).load(std::memory_order_seq_cst);
+// Where our own don't go on, all waiters are woken: one of ours might get the only wake, and end with it.
+void release_one(void* at, futex_word tid, bool ours_go_on) noexcept {
+  auto& word = *static_cast<futex_word*>(at);
+  futex_word now;
+  if (bide_copy(&now, at, sizeof now) != 0) return;
   do {
     if ((now & FUTEX_TID_MASK) != tid) return;
   } while (!atomic(word).compare_exchange_weak(now, (now & FUTEX_WAITERS) | FUTEX_OWNER_DIED, std::memory_order_seq_cst));
   if (!(now & FUTEX_WAITERS)) return;
-  futex_wake(word, 1);
-  sys::raw(SYS_futex, &word, FUTEX_WAKE, 1);  // a waiter of another process
+  if (ours_go_on) futex_wake(word, 1);
+  sys::raw(SYS_futex, &word, FUTEX_WAKE, ours_go_on ? 1 : INT32_MAX);  // those of other processes
+}
+
+void release_list(robust_list_head* head, futex_word tid, bool ours_go_on) noexcept {
+  constexpr int most = 2048;
+  // Bit 0 of a link marks a word with an owner's priority.
+  const auto plain = [](robust_list* entry) {
+    return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(entry) & ~std::uintptr_t{1});
+  };
+  robust_list_head list;
+  if (bide_copy(&list, head, sizeof list) != 0) return;
+  robust_list* entry = list.list.next;
+  for (int n = 0; plain(entry) != reinterpret_cast<char*>(&head->list) && n < most; ++n) {
+    robust_list next;  // read first: the word may be gone
+    if (bide_copy(&next, plain(entry), sizeof next) != 0) return;
+    if (entry != list.list_op_pending) release_one(plain(entry) + list.futex_offset, tid, ours_go_on);
+    entry = next.next;
+  }
+  if (list.list_op_pending) release_one(plain(list.list_op_pending) + list.futex_offset, tid, ours_go_on);
 }
 
 }  // namespace
 
-// The kernel documentation, "robust futex ABI": at most so many, in case the list is a circle; bit 0 of a link marks a
-// word with an owner's priority.
-void release_robust_list(robust_list_head* head, futex_word tid) noexcept {
-  constexpr int most = 2048;
-  const auto plain = [](robust_list* entry) {
-    return reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(entry) & ~std::uintptr_t{1});
-  };
-  const auto word_of = [&](robust_list* entry) -> futex_word& {
-    return *reinterpret_cast<futex_word*>(plain(entry) + head->futex_offset);
-  };
-  robust_list* const pending = head->list_op_pending;
-  robust_list* entry = head->list.next;
-  for (int n = 0; plain(entry) != reinterpret_cast<char*>(&head->list) && n < most; ++n) {
-    robust_list* const next = reinterpret_cast<robust_list*>(plain(entry))->next;  // read first: the word may be gone
-    if (entry != pending) release_one(word_of(entry), tid);
-    entry = next;
-  }
-  if (pending) release_one(word_of(pending), tid);
-}
+// The kernel documentation, "robust futex ABI": at most so many, in case the list is a circle.
+void release_robust_list(robust_list_head* head, futex_word tid) noexcept { release_list(head, tid, true); }
+void leave_robust_list(robust_list_head* head, futex_word tid) noexcept { release_list(head, tid, false); }
+#endif
 
 void futex_after_fork() noexcept {
   bucket* there = table.load(std::memory_order_relaxed);

@@ -36,6 +36,8 @@ long futex_unlock_owned(futex_word& word, futex_word me) noexcept;
 
 // The end of a thread: the locks on its list that it still holds go to others, with FUTEX_OWNER_DIED.
 void release_robust_list(robust_list_head*, futex_word tid) noexcept;
+// The same at the end of the process: to other processes. The thread may still run, on another worker.
+void leave_robust_list(robust_list_head*, futex_word tid) noexcept;
 
 // The child of a fork: nobody else waits.
 void futex_after_fork() noexcept;

@@ -5,6 +5,7 @@ usage: launcher_test.py BUILD_FOLDER [test...]
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,16 @@ class Finding(Launcher):
     def test_a_script_whose_interpreter_is_missing_says_which(self):
         self.refused(127, '/no/such/interpreter', 'run', self.text('orphan', '#!/no/such/interpreter\n'))
 
+    def test_a_program_whose_loader_is_missing_says_which(self):
+        content = self.threads.read_bytes()
+        there, missing = b'/lib64/ld-linux-x86-64.so.2\0', b'/lib64/ld-linux-x86-99.so.2\0'
+        self.assertIn(there, content)
+        path = self.folder / 'no-loader'
+        path.write_bytes(content.replace(there, missing))
+        path.chmod(0o755)
+        for command in ('run', 'check'):
+            self.refused(127, 'no-loader: its loader /lib64/ld-linux-x86-99.so.2 is not there', command, path)
+
 
 class Refusals(Launcher):
     def test_unknown_words_are_named(self):
@@ -207,6 +218,20 @@ class Native(Launcher):
         code, out, err = end_of(self.bide, 'run', foreign)
         self.assertEqual((code, out), (126, ''))
         self.assertRegex(err, r'^bide: .*native threads: it is for AArch64.*\nbide: .*foreign: Exec format error\n$')
+
+    def test_a_32_bit_program_runs_as_ever(self):
+        # A header, one part to load, and: exit(7). elf(5): Elf32_Ehdr, Elf32_Phdr.
+        path = self.folder / 'small'
+        path.write_bytes(b'\x7fELF\1\1\1' + bytes(9) +
+                         struct.pack('<HHIIIIIHHHHHH', 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0) +
+                         struct.pack('<8I', 1, 0, 0x8048000, 0x8048000, 0x60, 0x60, 5, 0x1000) +
+                         b'\xb8\1\0\0\0\xbb\7\0\0\0\xcd\x80')
+        path.chmod(0o755)
+        code, out, err = end_of(self.bide, 'run', path)
+        self.assertEqual(out, '')
+        self.assertRegex(err, r'^bide: .*native threads: it is for 32-bit x86')
+        # Where the kernel has no 32-bit programs it says so.
+        self.assertIn((code, err.count('\n')), ((7, 1), (126, 2)))
 
     @unittest.skipUnless(os.geteuid() == 0, 'only root can give a file to another user')
     def test_a_program_with_the_ids_of_another_user(self):

@@ -188,6 +188,45 @@ CASE(a_process_dies_with_a_robust_mutex) {
   join(start(dies_with_it, NULL));
 }
 
+static void *lock_and_tell(void *at) {
+  struct shared *s = at;
+  pthread_mutex_lock(&s->m);
+  sem_post(&s->s);
+  sem_post(&s->s);
+  pause();
+  return NULL;
+}
+static void *wait_for_it(void *at) {
+  struct shared *s = at;
+  return (void *)(long)pthread_mutex_lock(&s->m);
+}
+// The one that holds it is none that its process began with; others wait for it, here and in the process that ends.
+static void *ends_with_it(void *by_exit) {
+  struct shared *s = make_shared(PTHREAD_MUTEX_ROBUST, 0);
+  pid_t child = fork();
+  if (!child) {
+    start(lock_and_tell, s);
+    sem_wait(&s->s);
+    start(wait_for_it, s);
+    nap(50);
+    if (by_exit) exit(5);
+    _exit(5);
+  }
+  sem_wait(&s->s);
+  pthread_t other = start(wait_for_it, s);
+  int status;
+  waitpid(child, &status, 0);
+  say_end("child", status);
+  say("lock %s", error_name((int)(long)join(other)));
+  return NULL;
+}
+
+CASE(a_process_ends_with_a_threads_robust_mutex) {
+  ends_with_it(NULL);
+  ends_with_it((void *)1);
+  join(start(ends_with_it, NULL));
+}
+
 static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
 static int items, taken;

@@ -23,6 +23,8 @@ CASE(all_descriptors_are_closed) {
   say("%ld", (long)write(ends[1], "x", 1) + (long)read(ends[0], &c, 1));
   say("%ld %ld", (long)join(before), (long)join(after_it));
   say("%s", outcome(syscall(SYS_close_range, 3, ~0u, 0)));
+  say("%ld", (long)join(start(add_one, (void *)6)));
+  closefrom(3);
   say("%ld", (long)join(start(add_one, (void *)7)));
 }
 
