@@ -59,7 +59,8 @@ struct options {
 
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.
 enum class ended_call : unsigned char {
-  fails,    ///< Returns -1 with ECANCELED or ETIMEDOUT.
+  /// Returns -1 with ECANCELED or ETIMEDOUT, or as it says an error: its number, EAI_SYSTEM, a null pointer, EOF.
+  fails,
   /// Throws `cancelled` or `timed_out`, as pthread_cancel(3) unwinds: C code on the way is left as it is. What libc declares
   /// never to throw (flock, sendfile, semop, ioctl, syscall and kin) fails all the same.
   unwinds,

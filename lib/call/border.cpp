@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "asm/gate.h"
+#include "lib/call/attempt.hpp"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/table.hpp"
 #include "lib/fiber/park.hpp"
@@ -33,6 +34,27 @@ int bide_await_elsewhere(void (*work)(void*), void* argument, const char* what) 
   return bide::io::offload(work, argument, what, bide::io::offload_limit::beyond);
 }
 
+long bide_await_call(long (*work)(void*), void* argument, const char* what, bide_end by) noexcept {
+  using namespace bide;
+  for (;;) {
+    io::offload_call call;
+    call.limit = io::offload_limit::beyond;
+    call.make = work;
+    call.of = argument;
+    call.stop = by == bide_by_cancel ? io::offload_stop::cancel : io::offload_stop::signal;
+    call.by_handlers = by == bide_by_any;
+    const long answer = core::this_worker()->reactor->offload(-1, call, what);
+    if (answer != -EINTR || !call.by_handlers || call::signal_seen(false) == call::after_signal::report) return answer;
+  }
+}
+
+int bide_offload_apart(void (*work)(void*), void (*drop)(void*), void* argument, const char* what,
+                       bide_thread where) noexcept {
+  using bide::io::offload_limit;
+  return bide::io::offload_apart(work, drop, argument, what,
+                                 where == bide_beyond ? offload_limit::beyond : offload_limit::counts);
+}
+
 unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
 
 void bide_ended(long answer) {
@@ -43,6 +65,11 @@ void bide_ended(long answer) {
   for (const bide::detail::scope* s = me->scope; s && s->how != bide::wait_result::ready; s = s->outer) {
     if (s->until <= bide::base::now()) throw bide::timed_out{};
   }
+}
+
+void bide_ended_short(long answer) noexcept {
+  bide::core::fiber* me = bide::core::this_fiber();
+  if (me && me->unwinds && answer == -ECANCELED) bide::core::keep_cancel(*me);
 }
 
 void bide_note_signal(bool restarts) noexcept { bide::core::note_signal(restarts); }

@@ -27,6 +27,21 @@ BIDE_API int bide_offload(void (*work)(void*), void* argument, const char* what)
 // The same for what waits until another fiber or thread has gone on: on a thread beyond options::offload_threads.
 BIDE_API int bide_await_elsewhere(void (*work)(void*), void* argument, const char* what) noexcept;
 
+// What ends a wait on such a thread. by_any: what ends any wait, by a signal to the thread, which has libc say EINTR.
+// but_handlers: the same, and no signal handler. by_cancel: neither, and by pthread_cancel(3).
+enum bide_end { bide_by_any, bide_but_handlers, bide_by_cancel };
+
+// Makes `work`'s call on such a thread until it is over or ended. Returns what it returned, which is -EINTR if a signal
+// ended it; in that one's place, and in a cancelled one's, -EINTR (a handler ran), -ECANCELED or -ETIMEDOUT. -ENOMEM: no thread.
+BIDE_API long bide_await_call(long (*work)(void*), void* argument, const char* what, bide_end by) noexcept;
+
+// Runs `work`, which owns all it touches, on an offload thread, or on one beyond them, until it is over, or the wait for it is
+// ended; then `drop` follows it there. Returns 0: it is over, and `argument` the caller's again. -ECANCELED, -ETIMEDOUT, -EAGAIN
+// (no thread): it is no more.
+enum bide_thread { bide_counted, bide_beyond };
+BIDE_API int bide_offload_apart(void (*work)(void*), void (*drop)(void*), void* argument, const char* what,
+                                bide_thread where) noexcept;
+
 #ifdef BIDE_PRELOAD
 // Gives the thread with that thread pointer the name `from`, and tells it in `to`, unless null: 16 bytes each. Returns
 // whether there is such a thread. On a fiber.
@@ -38,6 +53,8 @@ BIDE_API unsigned bide_runtimes() noexcept;
 
 // A call on a fiber ended with ECANCELED or ETIMEDOUT: throws if that came from outside and the fiber unwinds.
 BIDE_API void bide_ended(long answer);
+// The same of one that has something to show: it throws nothing, and the fiber that unwinds does so at its next wait.
+BIDE_API void bide_ended_short(long answer) noexcept;
 
 // In a signal handler, on any thread: a handler ran, with or without SA_RESTART.
 BIDE_API void bide_note_signal(bool restarts) noexcept;

@@ -1,4 +1,7 @@
 // Programs run and waited for by libc, and the system's log.
+//
+// A wait in system() or syslog() is ended as libc does it when its thread is cancelled: the program is killed and waited for,
+// the log let go. pclose() goes on by itself until its program has ended, for whoever else may be waiting for that.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,17 +11,49 @@
 #include "lib/door/elsewhere.hpp"
 
 namespace {
+using namespace bide;
+
+BIDE_NAME(system);
 BIDE_NAME(pclose);
 BIDE_NAME(vsyslog);
 BIDE_NAME(__vsyslog_chk);
+
+struct closing : door::lone_job {
+  closing(int (*how)(FILE*), FILE* what) noexcept : libc(how), file(what) {}
+  int (*libc)(FILE*);
+  FILE* file;
+  int answer = -1;
+  void work() noexcept { answer = libc(file); }
+};
+
+// Returns as door::until_ended().
+template <class Work>
+long cancellable(const char* what, Work work) {
+  const unsigned long mask = door::signal_mask();
+  const long end = door::until_ended(what, bide_by_cancel, [&] {
+    const door::as_if_masked callers(mask);
+    work();
+    return 0L;
+  });
+  if (end) bide_ended(end);
+  return end;
+}
+
 }  // namespace
 
-BIDE_ELSEWHERE(int, system, (const char* command), (command), -1)
 BIDE_ELSEWHERE(int, wordexp, (const char* words, wordexp_t* to, int flags), (words, to, flags), WRDE_NOSPACE)
+
+extern "C" BIDE_API int system(const char* command) {
+  const auto libc = door::real<int(const char*)>(system_name);
+  if (!libc) return -1;
+  if (!door::on_fiber()) return libc(command);
+  int answer = -1;
+  if (const long end = cancellable("system", [&] { answer = libc(command); })) return static_cast<int>(door::with_errno(end));
+  return answer;
+}
 
 // It closes the descriptor before it waits for the program.
 extern "C" BIDE_API int pclose(FILE* file) {
-  using namespace bide;
   const auto libc = door::real<int(FILE*)>(pclose_name);
   if (!libc) return -1;
   if (bide_runtimes()) {
@@ -26,20 +61,23 @@ extern "C" BIDE_API int pclose(FILE* file) {
     if (fd >= 0) bide_leaving(fd);
   }
   if (!door::on_fiber()) return libc(file);
-  int answer = -1;
-  door::elsewhere("pclose", [&] { answer = libc(file); });
-  return answer;
+  std::unique_ptr<closing> job(new (std::nothrow) closing(libc, file));
+  if (!job) return static_cast<int>(door::with_errno(-ENOMEM));
+  if (const long end = door::apart(job, "pclose", bide_beyond)) {
+    bide_ended(end);
+    return -1;
+  }
+  return job->answer;
 }
 
 // The log's daemon may be slow to take a message: unix(7) sockets wait for room.
 extern "C" BIDE_API void vsyslog(int priority, const char* format, va_list arguments) {
-  using namespace bide;
   const auto libc = door::real<void(int, const char*, va_list)>(vsyslog_name);
   if (!libc) return;
   if (!door::on_fiber()) return libc(priority, format, arguments);
   va_list copy;
   va_copy(copy, arguments);
-  door::elsewhere("syslog", [&] { libc(priority, format, copy); });
+  cancellable("syslog", [&] { libc(priority, format, copy); });
   va_end(copy);
 }
 extern "C" BIDE_API void syslog(int priority, const char* format, ...) {
@@ -49,13 +87,12 @@ extern "C" BIDE_API void syslog(int priority, const char* format, ...) {
   va_end(arguments);
 }
 extern "C" BIDE_API void __vsyslog_chk(int priority, int level, const char* format, va_list arguments) {
-  using namespace bide;
   const auto libc = door::real<void(int, int, const char*, va_list)>(__vsyslog_chk_name);
   if (!libc) return;
   if (!door::on_fiber()) return libc(priority, level, format, arguments);
   va_list copy;
   va_copy(copy, arguments);
-  door::elsewhere("syslog", [&] { libc(priority, level, format, copy); });
+  cancellable("syslog", [&] { libc(priority, level, format, copy); });
   va_end(copy);
 }
 extern "C" BIDE_API void __syslog_chk(int priority, int level, const char* format, ...) {

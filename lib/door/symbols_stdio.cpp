@@ -16,6 +16,7 @@
 #include <wchar.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "lib/call/border.hpp"
 #include "lib/door/elsewhere.hpp"
@@ -63,20 +64,63 @@ bool may_wait(FILE* f) noexcept {
   return fd >= 0 && fstat(fd, &s) == 0 && (S_ISFIFO(s.st_mode) || S_ISSOCK(s.st_mode) || S_ISCHR(s.st_mode));
 }
 
-// Does `work` here if it doesn't wait, else elsewhere. Who holds the stream already, by flockfile, does it as ever.
-template <class Ready, class Work>
-void carefully(FILE* f, Ready ready, Work work) noexcept {
-  if (!door::on_fiber() || (f->_flags & _IO_USER_LOCK) || is_held_by_caller(f)) return work();
+// On an offload thread: takes the stream's lock. Returns false when a signal ended that.
+bool lock(FILE* f) noexcept {
+  for (timespec pause{0, 50'000}; ftrylockfile(f) != 0; pause.tv_nsec = std::min(2 * pause.tv_nsec, 1'000'000L)) {
+    if (door::raw(SYS_nanosleep, &pause, nullptr) == -EINTR) return false;
+  }
+  return true;
+}
+
+// ThreadSanitizer knows nothing of libc's locks.
+[[gnu::no_sanitize("thread")]] void set_error(FILE* f) noexcept { f->_flags |= _IO_ERR_SEEN; }
+
+// Does `work` here if it doesn't wait, else elsewhere. Who holds the stream already, by flockfile, does it as ever. Returns 0, or
+// what ended it, which is in errno then; libc's function has returned as for a read or write that failed, or hasn't begun. `away`: the same as `work`, elsewhere.
+template <class Ready, class Work, class Away>
+long carefully(FILE* f, Ready ready, Work work, Away away) noexcept {
+  if (!door::on_fiber() || (f->_flags & _IO_USER_LOCK) || is_held_by_caller(f)) return work(), 0;
   const int error = errno;
   if (ftrylockfile(f) == 0) {
     const bool here = ready() || !may_wait(f);
     errno = error;
     if (here) work();
     funlockfile(f);
-    if (here) return;
+    if (here) return 0;
   }
   errno = error;
-  if (!door::elsewhere("stdio", work, bide_await_elsewhere)) work();
+  const unsigned long mask = door::signal_mask();
+  const long end = door::until_ended("stdio", bide_but_handlers, [&] {
+    const door::as_if_masked callers(mask);  // for SIGPIPE
+    if (!lock(f)) return -EINTR;
+    const int before = std::exchange(errno, 0);
+    away();
+    const bool cut = errno == EINTR;
+    if (!errno) errno = before;
+    funlockfile(f);
+    return cut ? -EINTR : 0;
+  });
+  if (end == -EAGAIN) return work(), 0;
+  if (end == -ECANCELED || end == -ETIMEDOUT) {
+    if (ftrylockfile(f) == 0) {  // it may not have come that far
+      set_error(f);
+      funlockfile(f);
+    }
+    errno = static_cast<int>(-end);
+    return end;
+  }
+  return 0;  // or ended by a signal of the program's, as libc says it
+}
+template <class Ready, class Work>
+long carefully(FILE* f, Ready ready, Work work) noexcept {
+  return carefully(f, ready, work, work);
+}
+
+// What has something to show for itself returns that, and the fiber that unwinds does so at its next wait.
+void tell(long end, bool shown) {
+  if (!end) return;
+  if (shown) bide_ended_short(end);
+  else bide_ended(end);
 }
 
 std::size_t unread(FILE* f) noexcept { return static_cast<std::size_t>(f->_IO_read_end - f->_IO_read_ptr); }
@@ -90,53 +134,118 @@ bool drains(FILE* f, std::size_t more) noexcept {
   return door::raw(SYS_poll, &room, 1, 0) == 1;
 }
 
-bool takes(FILE* f, std::size_t bytes) noexcept {
-  if (f->_IO_write_end > f->_IO_write_ptr && bytes <= static_cast<std::size_t>(f->_IO_write_end - f->_IO_write_ptr)) return true;
-  return drains(f, bytes);
+// Has its buffer room, and is there no end of a line among these?
+bool fits(FILE* f, const void* from, std::size_t bytes) noexcept {
+  if (!f->_IO_write_base || __fbufsize(f) <= 1) return false;
+  return bytes <= static_cast<std::size_t>(f->_IO_buf_end - f->_IO_write_ptr) && !(__flbf(f) && memchr(from, '\n', bytes));
 }
 
-std::size_t read_all(void* to, std::size_t size, std::size_t count, FILE* f) noexcept {
+bool takes(FILE* f, const void* from, std::size_t bytes) noexcept { return fits(f, from, bytes) || drains(f, bytes); }
+
+std::size_t read_all(void* to, std::size_t size, std::size_t count, FILE* f) {
   const auto libc = libcs<size_t(void*, size_t, size_t, FILE*)>(fread_name);
-  std::size_t got = 0;
-  carefully(f, [=] { return size * count <= unread(f); }, [&] { got = libc(to, size, count, f); });
+  std::size_t got = 0, bytes;
+  const bool countable = !__builtin_mul_overflow(size, count, &bytes);
+  tell(carefully(f, [&] { return countable && bytes <= unread(f); }, [&] { got = libc(to, size, count, f); }), got > 0);
   return got;
 }
 
-std::size_t write_all(const void* from, std::size_t size, std::size_t count, FILE* f) noexcept {
-  const auto libc = libcs<size_t(const void*, size_t, size_t, FILE*)>(fwrite_name);
-  std::size_t put = 0;
-  carefully(f, [=] { return takes(f, size * count); }, [&] { put = libc(from, size, count, f); });
-  return put;
+// Elsewhere, with the stream locked. libc forgets what its buffer has when a write fails, and says of a line that it went when it
+// has not; so these write themselves. Returns how much went; what is left is not lost when a signal ends it.
+std::size_t put(FILE* f, const char* from, std::size_t bytes) noexcept {
+  std::size_t done = 0;
+  while (done < bytes) {
+    const long n = door::with_errno(door::raw(SYS_write, fileno_unlocked(f), from + done, bytes - done));
+    if (n < 0) {
+      set_error(f);
+      break;
+    }
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
 }
 
-char* read_line(char* to, int size, FILE* f) noexcept {
+// What its buffer has.
+[[gnu::no_sanitize("thread")]] bool put_pending(FILE* f) noexcept {
+  const std::size_t pending = __fpending(f), done = put(f, f->_IO_write_base, pending);
+  std::size_t kept = 0;
+  if (done < pending && errno == EINTR) {
+    for (; done + kept < pending; ++kept) f->_IO_write_base[kept] = f->_IO_write_base[done + kept];
+  }
+  f->_IO_write_ptr = f->_IO_write_base + kept;
+  return done == pending;
+}
+
+// As fwrite of bytes: what libc would keep in the buffer stays there, and the rest goes.
+std::size_t write_away(FILE* f, const char* from, std::size_t bytes) noexcept {
+  const auto libc = libcs<size_t(const void*, size_t, size_t, FILE*)>(fwrite_name);
+  if (!__fwritable(f) || fwide(f, -1) > 0) return libc(from, 1, bytes, f);
+  if (!f->_IO_write_base) __overflow(f, EOF);  // makes the buffer
+  if (fits(f, from, bytes)) return libc(from, 1, bytes, f);
+  if (!put_pending(f)) return 0;
+  const std::size_t room = __fbufsize(f);
+  std::size_t now = bytes;
+  if (__flbf(f)) {
+    const void* const end = memrchr(from, '\n', bytes);
+    if (end) now = static_cast<std::size_t>(static_cast<const char*>(end) + 1 - from);
+    if (bytes - now > room) now = bytes;
+  } else if (room > 1) {
+    now -= bytes % room;
+  }
+  const std::size_t done = put(f, from, now);
+  return done == now && now < bytes ? done + libc(from + now, 1, bytes - now, f) : done;
+}
+
+std::size_t write_all(const void* from, std::size_t size, std::size_t count, FILE* f) {
+  const auto libc = libcs<size_t(const void*, size_t, size_t, FILE*)>(fwrite_name);
+  std::size_t done = 0, bytes;
+  const bool countable = !__builtin_mul_overflow(size, count, &bytes);
+  const auto work = [&] { done = libc(from, size, count, f); };
+  tell(carefully(f, [&] { return countable && takes(f, from, bytes); }, work, [&] {
+    if (countable && bytes) done = write_away(f, static_cast<const char*>(from), bytes) / size;
+    else work();
+  }), done > 0);
+  return done;
+}
+
+// As fgets, which would eat what has come of a line when the rest is cut off: this delivers it, as fgets does after EAGAIN.
+char* part_of_line(char* to, int size, FILE* f) noexcept {
+  int bytes = 0, c = 0;
+  while (bytes < size - 1 && c != '\n' && (c = getc_unlocked(f)) != EOF) to[bytes++] = static_cast<char>(c);
+  if (!bytes || (c == EOF && ferror_unlocked(f) && errno && errno != EAGAIN && errno != EINTR)) return nullptr;
+  to[bytes] = '\0';
+  return to;
+}
+
+char* read_line(char* to, int size, FILE* f) {
   const auto libc = libcs<char*(char*, int, FILE*)>(fgets_name);
   char* got = nullptr;
-  carefully(f, [=] { return size < 2 || static_cast<std::size_t>(size - 1) <= unread(f) || has(f, '\n'); },
-            [&] { got = libc(to, size, f); });
+  const bool fiber = door::on_fiber();
+  tell(carefully(f, [=] { return size < 2 || static_cast<std::size_t>(size - 1) <= unread(f) || has(f, '\n'); },
+                 [&] { got = fiber && !door::on_fiber() ? part_of_line(to, size, f) : libc(to, size, f); }), got);
   return got;
 }
 
-ssize_t read_until(char** to, size_t* room, int end, FILE* f) noexcept {
+ssize_t read_until(char** to, size_t* room, int end, FILE* f) {
   const auto libc = libcs<ssize_t(char**, size_t*, int, FILE*)>(getdelim_name);
   ssize_t got = -1;
-  carefully(f, [=] { return has(f, static_cast<char>(end)); }, [&] { got = libc(to, room, end, f); });
+  tell(carefully(f, [=] { return has(f, static_cast<char>(end)); }, [&] { got = libc(to, room, end, f); }), got > 0);
   return got;
 }
 
-int read_one(FILE* f) noexcept {
+int read_one(FILE* f) {
   const auto libc = libcs<int(FILE*)>(fgetc_name);
   int got = EOF;
-  carefully(f, [=] { return unread(f) > 0; }, [&] { got = libc(f); });
+  tell(carefully(f, [=] { return unread(f) > 0; }, [&] { got = libc(f); }), got != EOF);
   return got;
 }
 
-int write_one(int c, FILE* f) noexcept {
+int write_one(int c, FILE* f) {
   const auto byte = static_cast<unsigned char>(c);
   return write_all(&byte, 1, 1, f) == 1 ? byte : EOF;
 }
 
-int write_text(const char* text, FILE* f) noexcept {
+int write_text(const char* text, FILE* f) {
   const std::size_t bytes = strlen(text);
   return write_all(text, 1, bytes, f) == bytes ? 1 : EOF;
 }
@@ -168,7 +277,7 @@ class formatted {
   char* text = short_;
 };
 
-int print(FILE* f, int level, const char* format, va_list arguments) noexcept {
+int print(FILE* f, int level, const char* format, va_list arguments) {
   if (!door::on_fiber() || fwide(f, 0) > 0)
     return libcs<int(FILE*, int, const char*, va_list)>(__vfprintf_chk_name)(f, level, format, arguments);
   const formatted made(level, format, arguments);
@@ -177,7 +286,7 @@ int print(FILE* f, int level, const char* format, va_list arguments) noexcept {
   return write_all(made.text, 1, bytes, f) == bytes ? made.bytes : -1;
 }
 
-int print_to(int fd, int level, const char* format, va_list arguments) noexcept {
+int print_to(int fd, int level, const char* format, va_list arguments) {
   const formatted made(level, format, arguments);
   for (ssize_t done = 0, n; done < made.bytes; done += n) {
     if ((n = write(fd, made.text + done, static_cast<std::size_t>(made.bytes - done))) < 0) return -1;
@@ -185,14 +294,15 @@ int print_to(int fd, int level, const char* format, va_list arguments) noexcept 
   return made.bytes;
 }
 
-int scan(door::name& n, FILE* f, const char* format, va_list arguments) noexcept {
+int scan(door::name& n, FILE* f, const char* format, va_list arguments) {
   auto* libc = libcs<int(FILE*, const char*, va_list)>(n);
   if (!libc) libc = libcs<int(FILE*, const char*, va_list)>(__isoc99_vfscanf_name);
   int got = EOF;
   va_list copy;
   va_copy(copy, arguments);
-  carefully(f, [] { return false; }, [&] { got = libc(f, format, copy); });
+  const long end = carefully(f, [] { return false; }, [&] { got = libc(f, format, copy); });
   va_end(copy);
+  tell(end, got > 0);
   return got;
 }
 
@@ -233,26 +343,41 @@ BIDE_STREAM(char*, __fgets_chk, (char* to, size_t room, int size, FILE* f),
 extern "C" BIDE_API int bide_door_puts(const char* text) __asm__("puts");
 extern "C" BIDE_API int bide_door_puts(const char* text) {
   const std::size_t bytes = strlen(text);
-  int put = EOF;
-  carefully(stdout, [=] { return takes(stdout, bytes + 1); }, [&] { put = libcs<int(const char*)>(puts_name)(text); });
-  return put;
-}
-
-extern "C" BIDE_API int bide_door_fflush(FILE* f) __asm__("fflush");
-extern "C" BIDE_API int bide_door_fflush(FILE* f) {
-  const auto libc = libcs<int(FILE*)>(fflush_name);
-  if (!f) return libc(f);
   int answer = EOF;
-  carefully(f, [=] { return __fpending(f) == 0 || drains(f, 0); }, [&] { answer = libc(f); });
+  const auto work = [&] { answer = libcs<int(const char*)>(puts_name)(text); };
+  tell(carefully(stdout, [=] { return __flbf(stdout) ? drains(stdout, bytes + 1) : takes(stdout, text, bytes + 1); }, work, [&] {
+    if (write_away(stdout, text, bytes) == bytes && write_away(stdout, "\n", 1)) answer = static_cast<int>(bytes + 1);
+  }), answer >= 0);
   return answer;
 }
 
-// Flushes beside others, and closes past every symbol, where whoever waits on the descriptor is told.
+namespace {
+// Returns what ended it.
+long flush(FILE* f, int& answer) noexcept {
+  const auto libc = libcs<int(FILE*)>(fflush_name);
+  answer = EOF;
+  return carefully(f, [=] { return __fpending(f) == 0 || drains(f, 0); }, [&] { answer = libc(f); }, [&] {
+    if (fwide(f, 0) > 0 || put_pending(f)) answer = libc(f);
+  });
+}
+}  // namespace
+
+extern "C" BIDE_API int bide_door_fflush(FILE* f) __asm__("fflush");
+extern "C" BIDE_API int bide_door_fflush(FILE* f) {
+  if (!f) return libcs<int(FILE*)>(fflush_name)(f);
+  int answer;
+  const long end = flush(f, answer);
+  tell(end, answer == 0);
+  return answer;
+}
+
+// Flushes beside others, and closes past every symbol, where whoever waits on the descriptor is told. The stream is closed
+// however the flush ends, and so the fiber that unwinds does so at its next wait.
 extern "C" BIDE_API int bide_door_fclose(FILE* f) __asm__("fclose");
 extern "C" BIDE_API int bide_door_fclose(FILE* f) {
   const auto libc = libcs<int(FILE*)>(fclose_name);
   int flushed = 0;
-  if (door::on_fiber() && __fpending(f)) flushed = bide_door_fflush(f);
+  if (door::on_fiber() && __fpending(f)) tell(flush(f, flushed), true);
   const int error = errno;
   if (flushed != 0) __fpurge(f);  // it is told once
   const int fd = bide_runtimes() ? fileno(f) : -1;

@@ -132,6 +132,11 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
   return by->how;
 }
 
+bool ends_at_once(const fiber& f) noexcept {
+  const bounds b = within_scopes(f, base::never, cancel_point::yes);
+  return (b.by && b.until <= base::now()) || (b.point == cancel_point::yes && (f.cancel_pending || f.home->closing));
+}
+
 void keep_cancel(fiber& f) noexcept {
   if (!f.ended_by_scope) f.cancel_pending = true;  // a scope ends the next wait by itself
 }

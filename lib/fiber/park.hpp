@@ -49,6 +49,9 @@ bool wake(waiter&, wait_result) noexcept;
 // and so does a scope around it whose time has come.
 wait_result park(waiter&, wait_reason, std::int64_t until, cancel_point) noexcept;
 
+// Whether a wait of the running fiber that begins now, and may be cancelled, would be ended from outside at once.
+bool ends_at_once(const fiber&) noexcept;
+
 // Makes the fiber ready again behind the others that are, and lets those run.
 void yield(worker_core&, fiber&) noexcept;
 

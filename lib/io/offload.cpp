@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
+#include <utility>
 
+#include "lib/base/arena.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/race.hpp"
 #include "lib/base/spin.hpp"
@@ -28,6 +31,8 @@ struct pool {
   unsigned counted = 0;           // guarded by lock; jobs running that count
   unsigned beyond = 0;            // guarded by lock; jobs queued or running that don't
   unsigned runtimes = 0;          // guarded by lock
+  offload_job* left = nullptr;    // guarded by lock; running, and left by who waited for them
+  std::atomic<std::uint32_t> strays{0};   // threads with such a job that was there when the last runtime ended
   std::atomic<std::uint32_t> threads{0};  // changed under lock; the futex of offload_close
   std::atomic<std::uint32_t> work{0};     // counts what idle threads should look at: their futex
   std::atomic<std::uint32_t> busy{0};     // jobs queued or running
@@ -51,9 +56,14 @@ offload_job* take(long thread) noexcept {
     offload_job* const job = unlink(at);
     the.counted += counts;
     job->thread = thread;
+    job->handle = sys::this_thread();
     return job;
   }
   return nullptr;
+}
+
+void forget(offload_job& job) noexcept {
+  --(job.limit == offload_limit::counts ? the.counted : the.beyond);
 }
 
 // Returns whether it was in the queue still.
@@ -70,11 +80,50 @@ bool take_off(offload_job& job) noexcept {
 
 // Its maker may let it go at once when the lock is let go.
 void end(offload_job& job) noexcept {
-  --(job.limit == offload_limit::counts ? the.counted : the.beyond);
+  forget(job);
   job.over = true;
   if (job.who) core::wake(*job.who, wait_result::ready);
   the.busy.fetch_sub(1, std::memory_order_relaxed);  // after: while it counts, somebody can still be woken
 }
+
+// A thread that is no more. Lets the lock go.
+void leave_pool() noexcept {
+  the.threads.fetch_sub(1, std::memory_order_release);
+  base::spin_unlock(the.lock);
+  sys::futex_wake(the.threads, 1);
+}
+
+// Nobody waits for it. Returns whether the thread is a runtime's still; else it ends.
+bool end_apart(offload_job& job) noexcept {
+  base::spin_unlock(the.lock);
+  job.drop(job.argument);  // before it no longer counts
+  base::spin_lock(the.lock);
+  const bool stray = job.stray;
+  if (stray) {
+    the.strays.fetch_sub(1, std::memory_order_relaxed);
+  } else {
+    for (offload_job** at = &the.left; *at; at = &(*at)->next) {
+      if (*at != &job) continue;
+      *at = job.next;
+      break;
+    }
+    forget(job);
+  }
+  base::arena_free(&job);
+  return !stray;
+}
+
+// A cancelled thread leaves its call by unwinding, and ends.
+struct unwinding {
+  offload_job& job;
+  bool returned = false;
+  ~unwinding() {
+    if (returned) return;
+    base::spin_lock(the.lock);
+    end(job);
+    leave_pool();
+  }
+};
 
 void serve(void*) {
   const long me = sys::raw(SYS_gettid);
@@ -90,18 +139,21 @@ void serve(void*) {
       base::spin_lock(the.lock);
       --the.idle;
       job = take(me);
-      if (!job && woken == -ETIMEDOUT) {
-        the.threads.fetch_sub(1, std::memory_order_release);
-        base::spin_unlock(the.lock);
-        sys::futex_wake(the.threads, 1);
-        return;
-      }
+      if (!job && woken == -ETIMEDOUT) return leave_pool();
     }
     if (!job) continue;
     base::spin_unlock(the.lock);
+    unwinding guard{*job};
     job->work(job->argument);
+    guard.returned = true;
     base::spin_lock(the.lock);
+    if (job->left) {
+      if (!end_apart(*job)) return base::spin_unlock(the.lock);
+      continue;
+    }
+    const bool spent = job->spent;
     end(*job);
+    if (spent) return leave_pool();
   }
 }
 
@@ -137,10 +189,29 @@ int enqueue(offload_job& job) noexcept {
 
 void make_call(void* p) {
   auto& call = *static_cast<offload_call*>(p);
-  const long* a = call.arguments;
+  if (call.stop == offload_stop::cancel) {
+    call.answer = -EINTR;  // and so it stays if the thread is cancelled
+    call.answer = call.make(call.of);
+    return;
+  }
   sys::unblock_interrupts();
-  call.answer = sys::raw(call.nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+  call.answer = call.make(call.of);
   sys::block_interrupts();
+}
+
+enum class parted { over, unbegun, left };
+
+// Whoever waits for it goes on.
+parted part_from(offload_job& job) noexcept {
+  const base::spin_guard guard(the.lock);
+  if (job.over) return parted::over;
+  if (!job.thread && (job.limit == offload_limit::beyond || take_off(job))) return parted::unbegun;
+  job.who = nullptr;
+  job.left = true;
+  job.next = the.left;
+  the.left = &job;
+  the.busy.fetch_sub(1, std::memory_order_relaxed);
+  return parted::left;
 }
 
 }  // namespace
@@ -162,6 +233,52 @@ int offload(void (*work)(void*), void* argument, const char* what, offload_limit
   return 0;
 }
 
+int offload_apart(void (*work)(void*), void (*drop)(void*), void* argument, const char* what, offload_limit limit) noexcept {
+  core::fiber* const me = core::this_fiber();
+  if (!me) {
+    work(argument);
+    return 0;
+  }
+  core::waiter done(core::waiter::reach::anyone);
+  const auto given_up = [&](int why) {
+    drop(argument);
+    return why;
+  };
+  const auto reason = [](wait_result how) { return how == wait_result::timed_out ? -ETIMEDOUT : -ECANCELED; };
+  const bool begins = limit == offload_limit::beyond;
+  if (!begins && core::ends_at_once(*me)) return given_up(reason(core::park(done, {what}, base::never, core::cancel_point::yes)));
+  void* const memory = base::arena_allocate(sizeof(offload_job));
+  if (!memory) return given_up(-EAGAIN);
+  auto& job = *new (memory) offload_job;
+  job.limit = limit;
+  job.work = work;
+  job.drop = drop;
+  job.argument = argument;
+  job.who = &done;
+  if (const int error = enqueue(job)) {
+    base::arena_free(memory);
+    return given_up(error);
+  }
+  const wait_result how = core::park(done, {what}, base::never, core::cancel_point::yes);
+  if (how == wait_result::ready) {
+    base::spin_pass(the.lock);
+    base::arena_free(memory);
+    return 0;
+  }
+  base::race_point();
+  parted where = part_from(job);
+  while (begins && where == parted::unbegun) {
+    core::waiter rest(core::waiter::reach::home);
+    core::park(rest, {what}, base::after(base::now(), 100'000), core::cancel_point::no);
+    where = part_from(job);
+  }
+  if (where == parted::left) return reason(how);
+  base::arena_free(memory);
+  if (where == parted::unbegun) return given_up(reason(how));
+  if (how == wait_result::cancelled) core::keep_cancel(*me);
+  return 0;
+}
+
 int offload_begin(offload_call& call, core::waiter& w) noexcept {
   call.work = make_call;
   call.argument = &call;
@@ -178,7 +295,9 @@ void offload_interrupt(offload_call& call) noexcept {
   const base::spin_guard guard(the.lock);
   if (call.over) return;
   if (call.thread) {
-    sys::interrupt(call.thread);  // under the lock: the thread has not left the call for another
+    // Under the lock: the thread has not left the call for another, or ended.
+    if (call.stop == offload_stop::signal) sys::interrupt(call.thread);
+    else if (!std::exchange(call.spent, true)) sys::cancel_thread(call.handle);
   } else if (take_off(call)) {
     call.answer = -EINTR;
     call.over = true;
@@ -214,6 +333,12 @@ void offload_close() noexcept {
   {
     base::spin_guard guard(the.lock);
     if (--the.runtimes) return;
+    for (; the.left; the.left = the.left->next) {
+      the.left->stray = true;
+      forget(*the.left);
+      the.threads.fetch_sub(1, std::memory_order_relaxed);
+      the.strays.fetch_add(1, std::memory_order_relaxed);
+    }
     the.work.fetch_add(1, std::memory_order_relaxed);
   }
   sys::futex_wake(the.work, INT32_MAX);
@@ -226,12 +351,16 @@ void offload_after_fork() noexcept {
   the.first = nullptr;
   the.last = &the.first;
   the.queued = the.idle = the.starting = the.runtimes = the.counted = the.beyond = 0;
+  the.left = nullptr;
   the.threads.store(0, std::memory_order_relaxed);
+  the.strays.store(0, std::memory_order_relaxed);
   the.busy.store(0, std::memory_order_relaxed);
 }
 
 std::uint32_t offloads_begun() noexcept { return the.begun.load(std::memory_order_relaxed); }
 unsigned offload_busy() noexcept { return the.busy.load(std::memory_order_relaxed); }
-unsigned offload_threads() noexcept { return the.threads.load(std::memory_order_relaxed); }
+unsigned offload_threads() noexcept {
+  return the.threads.load(std::memory_order_relaxed) + the.strays.load(std::memory_order_relaxed);
+}
 
 }  // namespace bide::io

@@ -57,7 +57,15 @@ void change_mask(int how) noexcept {
 
 }  // namespace
 
-void unblock_interrupts() noexcept { change_mask(SIG_UNBLOCK); }
+void unblock_interrupts() noexcept {
+  if (const int n = our_signal()) {
+    const std::uint64_t ours = std::uint64_t{1} << (n - 1);
+    const timespec at_once{};
+    while (raw(SYS_rt_sigtimedwait, &ours, nullptr, &at_once, sizeof ours) == n) {
+    }
+  }
+  change_mask(SIG_UNBLOCK);
+}
 void block_interrupts() noexcept { change_mask(SIG_BLOCK); }
 
 void interrupt(long thread) noexcept {

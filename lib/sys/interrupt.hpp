@@ -6,7 +6,8 @@
 
 namespace bide::sys {
 
-// The calling thread's next kernel calls may be ended, until they no longer may.
+// The calling thread's next kernel calls may be ended, until they no longer may. What came too late for earlier ones is
+// forgotten.
 void unblock_interrupts() noexcept;
 void block_interrupts() noexcept;
 

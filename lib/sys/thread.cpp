@@ -49,4 +49,7 @@ int start_thread(const char* name, signals mask, void (*run)(void*), void* argum
   return 0;
 }
 
+thread_handle this_thread() noexcept { return pthread_self(); }
+void cancel_thread(thread_handle thread) noexcept { pthread_cancel(thread); }
+
 }  // namespace bide::sys

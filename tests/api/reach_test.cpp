@@ -4,17 +4,25 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <threads.h>
@@ -33,6 +41,10 @@ struct scene {
   int messages, semaphores;
   pid_t child;
   sockaddr_in here{}, there{};
+  sem_t never;
+  pthread_t thread;
+  thrd_t c11;
+  FILE *in, *out, *buffered;
 
   static int listen_on(sockaddr_in& at, int backlog) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -100,8 +112,39 @@ struct scene {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       for (;;) syscall(SYS_pause);
     }
+    sem_init(&never, 0, 0);
+    sem_init(&ends_, 0, 0);
+    const auto until_end = [](void* s) -> void* { return sem_wait(static_cast<sem_t*>(s)), nullptr; };
+    REQUIRE(pthread_create(&thread, nullptr, until_end, &ends_) == 0);
+    REQUIRE(thrd_create(&c11, [](void* s) { return sem_wait(static_cast<sem_t*>(s)); }, &ends_) == thrd_success);
+    in = fdopen(dup(silent[0]), "r");
+    out = fdopen(dup(pipe_full[1]), "w");
+    buffered = fdopen(dup(pipe_full[1]), "w");
+    setvbuf(out, nullptr, _IONBF, 0);
+    CHECK(fputs("pending", buffered) >= 0);
+    // A file of names for other hosts, which glibc opens in each look-up of a name without a dot, and nobody writes.
+    char folder[] = "/tmp/bide-reach-XXXXXX";
+    REQUIRE(mkdtemp(folder));
+    folder_ = folder;
+    REQUIRE(mkfifo((folder_ + "/hosts").c_str(), 0600) == 0);
+    setenv("HOSTALIASES", (folder_ + "/hosts").c_str(), 1);
   }
   ~scene() {
+    unsetenv("HOSTALIASES");
+    // Whoever is in its open still goes on.
+    const int end = open((folder_ + "/hosts").c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    usleep(10'000);
+    close(end);
+    unlink((folder_ + "/hosts").c_str());
+    rmdir(folder_.c_str());
+    sem_post(&ends_), sem_post(&ends_);
+    CHECK(pthread_join(thread, nullptr) == 0);
+    CHECK(thrd_join(c11, nullptr) == thrd_success);
+    // What was not flushed is all there.
+    CHECK(__fpending(buffered) == 7);
+    __fpurge(buffered);
+    for (FILE* f : {in, out, buffered}) fclose(f);
+    CHECK(sem_trywait(&never) == -1);
     kill(child, SIGKILL);
     syscall(SYS_wait4, child, nullptr, 0, nullptr);
     msgctl(messages, IPC_RMID, nullptr);
@@ -114,13 +157,21 @@ struct scene {
 
  private:
   std::vector<int> callers;
+  sem_t ends_;
+  std::string folder_;
 };
 
 struct waiting_call {
-  const char* name;
+  std::string name;
   std::function<long(scene&)> make;  // -1 and errno
   bool throws = true;                // not where libc's header says that it never does
 };
+
+constexpr timespec an_hour_on(time_t now) { return {now + 3600, 0}; }
+
+long no_name(int answer) { return answer == EAI_SYSTEM ? -1 : 0; }
+template <class T>
+long no_pointer(T* found) { return found ? 0 : -1; }
 
 long by_code(int error) { return error ? (errno = error, -1) : 0; }
 
@@ -214,6 +265,52 @@ const std::vector<waiting_call> calls{
     {"nanosleep", [](scene&) { const timespec t{3600, 0}; return long{nanosleep(&t, nullptr)}; }},
     {"clock_nanosleep", [](scene&) { const timespec t{3600, 0}; return by_code(clock_nanosleep(CLOCK_MONOTONIC, 0, &t, nullptr)); }},
     {"sleep", [](scene&) { return sleep(3600) > 0 ? -1L : 0L; }},
+    {"sem_wait", [](scene& s) { return long{sem_wait(&s.never)}; }},
+    {"sem_timedwait", [](scene& s) { const timespec t = an_hour_on(time(nullptr)); return long{sem_timedwait(&s.never, &t)}; }},
+    {"sem_clockwait", [](scene& s) { const timespec t = an_hour_on(time(nullptr)); return long{sem_clockwait(&s.never, CLOCK_REALTIME, &t)}; }},
+    {"pthread_join", [](scene& s) { return by_code(pthread_join(s.thread, nullptr)); }},
+    {"pthread_timedjoin_np", [](scene& s) { const timespec t = an_hour_on(time(nullptr)); return by_code(pthread_timedjoin_np(s.thread, nullptr, &t)); }},
+    {"pthread_clockjoin_np", [](scene& s) { const timespec t = an_hour_on(time(nullptr)); return by_code(pthread_clockjoin_np(s.thread, nullptr, CLOCK_REALTIME, &t)); }},
+    {"thrd_join", [](scene& s) { return thrd_join(s.c11, nullptr) == thrd_error ? -1L : 0L; }},
+    {"system", [](scene&) { return long{system("exec sleep 1000")}; }},
+    {"fread", [](scene& s) { bytes b; return fread(b.room, 1, 8, s.in) ? 0L : -1L; }},
+    {"fgets", [](scene& s) { bytes b; return no_pointer(fgets(b.room, 8, s.in)); }},
+    {"getline", [](scene& s) {
+      clearerr(s.in);  // it reads no stream that has failed
+      char* line = nullptr;
+      size_t room = 0;
+      struct letting_go {
+        char*& line;
+        ~letting_go() { free(line); }
+      } at_end{line};
+      return getline(&line, &room, s.in);
+    }},
+    {"getc", [](scene& s) { return long{getc(s.in)}; }},
+    {"fscanf", [](scene& s) { int n; return long{fscanf(s.in, "%d", &n)}; }},
+    {"fwrite", [](scene& s) { bytes b; return fwrite(b.room, 1, 8, s.out) ? 0L : -1L; }},
+    {"putc", [](scene& s) { return long{putc('x', s.out)}; }},
+    {"fputs", [](scene& s) { return long{fputs("text", s.out)}; }},
+    {"fprintf", [](scene& s) { return long{fprintf(s.out, "%d", 5)}; }},
+    {"dprintf", [](scene& s) { return long{dprintf(s.pipe_full[1], "%d", 5)}; }},
+    {"fflush", [](scene& s) { return long{fflush(s.buffered)}; }},
+    {"getaddrinfo", [](scene&) {
+      addrinfo* found = nullptr;
+      return no_name(getaddrinfo("nowhere", "http", nullptr, &found));
+    }},
+    {"gethostbyname", [](scene&) { return no_pointer(gethostbyname("nowhere")); }},
+    {"gethostbyname2", [](scene&) { return no_pointer(gethostbyname2("nowhere", AF_INET6)); }},
+    {"gethostbyname_r", [](scene&) {
+      hostent to, *found;
+      char room[1024];
+      int error;
+      return by_code(gethostbyname_r("nowhere", &to, room, sizeof room, &found, &error));
+    }},
+    {"gethostbyname2_r", [](scene&) {
+      hostent to, *found;
+      char room[1024];
+      int error;
+      return by_code(gethostbyname2_r("nowhere", AF_INET, &to, room, sizeof room, &found, &error));
+    }},
     {"syscall", [](scene& s) { bytes b; return syscall(SYS_read, s.silent[0], b.room, 8); }, !noexcept(syscall(0))},
 };
 
@@ -241,11 +338,13 @@ TEST_SUITE("api/reach") {
           bide::spawn([&] {
             bide::timeout limit(3ms);
             const auto [answer, error] = of(c, s);
+            CAPTURE(c.name);
             CHECK(answer == -1);
             CHECK(error == ETIMEDOUT);
           }).get();
           auto cancelled = bide::spawn([&] {
             const auto [answer, error] = of(c, s);
+            CAPTURE(c.name);
             CHECK(answer == -1);
             CHECK(error == ECANCELED);
             CHECK(usleep(10) == 0);
@@ -305,6 +404,211 @@ TEST_SUITE("api/reach") {
           late.get();
         CHECK(unwound == 2);
       }
+    });
+  }
+
+  TEST_CASE("who is ended has taken nothing: the semaphore, the thread and what was read and written are the next one's") {
+    on_workers([] {
+      sem_t count;
+      sem_init(&count, 0, 0);
+      auto first = bide::spawn([&] { return sem_wait(&count); });
+      auto second = bide::spawn([&] { return sem_wait(&count); });
+      until_parked(first), until_parked(second);
+      usleep(10'000);  // on their threads, in the kernel
+      first.cancel();
+      CHECK(first.get() == -1);
+      sem_post(&count);
+      CHECK(second.get() == 0);
+      CHECK(sem_trywait(&count) == -1);
+      {
+        bide::timeout past(-1s);
+        CHECK(sem_wait(&count) == -1);
+        CHECK(errno == ETIMEDOUT);
+        sem_post(&count);
+        CHECK(sem_wait(&count) == 0);  // needs no wait
+      }
+
+      sem_t ends;
+      sem_init(&ends, 0, 0);
+      pthread_t thread;
+      REQUIRE(pthread_create(&thread, nullptr, [](void* s) -> void* { return sem_wait(static_cast<sem_t*>(s)), s; }, &ends) == 0);
+      void* result = nullptr;
+      const timespec later = an_hour_on(time(nullptr));
+      {
+        bide::timeout limit(3ms);
+        CHECK(pthread_timedjoin_np(thread, &result, &later) == ETIMEDOUT);
+      }
+      CHECK(!result);
+      sem_post(&ends);
+      CHECK(pthread_timedjoin_np(thread, &result, &later) == 0);
+      CHECK(result == &ends);
+
+      int pair[2];
+      REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+      FILE* const in = fdopen(pair[0], "r");
+      char room[16] = "";
+      // Cancelled when it has read what is there, and waits for more.
+      const auto cut = [&](auto call) {
+        auto reads = bide::spawn([&] {
+          errno = 0;
+          const auto answer = call();
+          CHECK(errno == ECANCELED);
+          CHECK(ferror(in));
+          CHECK(!feof(in));
+          return answer;
+        });
+        for (int left = 1; left; usleep(1000)) REQUIRE(ioctl(pair[0], FIONREAD, &left) == 0);
+        reads.cancel();
+        return reads.get();
+      };
+      CHECK(write(pair[1], "abc", 3) == 3);
+      CHECK(cut([&] { return fread(room, 1, 5, in); }) == 3);
+      CHECK(write(pair[1], "part", 4) == 4);
+      CHECK(cut([&] { return fgets(room, sizeof room, in); }) == room);
+      CHECK(std::string(room) == "part");
+      CHECK(write(pair[1], " of\nnext\n", 9) == 9);
+      CHECK(fgets(room, sizeof room, in) == room);
+      CHECK(std::string(room) == " of\n");
+      CHECK(fgets(room, sizeof room, in) == room);
+      CHECK(std::string(room) == "next\n");
+      fclose(in);
+      close(pair[1]);
+    });
+  }
+
+  TEST_CASE("what a stream has taken is written when there is room, though a flush and a write were ended") {
+    bide::run([] {
+      int ends[2];
+      REQUIRE(pipe(ends) == 0);
+      const std::string filling(static_cast<std::size_t>(fcntl(ends[1], F_GETPIPE_SZ)), 'x');
+      REQUIRE(write(ends[1], filling.data(), filling.size()) == static_cast<ssize_t>(filling.size()));
+      FILE* const out = fdopen(dup(ends[1]), "w");
+      setvbuf(out, nullptr, _IOLBF, 0);
+      CHECK(fputs("begun, ", out) >= 0);
+      {
+        bide::timeout limit(3ms);
+        CHECK(fflush(out) == EOF);
+        CHECK(errno == ETIMEDOUT);
+        CHECK(ferror(out));
+        CHECK(fputs("and lost\n", out) == EOF);
+      }
+      auto reads = bide::spawn([&] {
+        std::string got(filling.size() + 12, ' ');
+        for (std::size_t done = 0; done < got.size();) {
+          const ssize_t n = read(ends[0], got.data() + done, got.size() - done);
+          if (n <= 0) break;
+          done += static_cast<std::size_t>(n);
+        }
+        return got;
+      });
+      CHECK(fputs("done\n", out) == 1);
+      CHECK(reads.get() == filling + "begun, done\n");
+      CHECK(fclose(out) == 0);
+      close(ends[0]), close(ends[1]);
+    });
+  }
+
+  TEST_CASE("a stream that another reads from is not waited for any longer than allowed") {
+    on_workers([] {
+      int ends[2];
+      REQUIRE(pipe(ends) == 0);
+      FILE* const in = fdopen(ends[0], "r");
+      auto reads = bide::spawn([&] { return getc(in); });
+      until_parked(reads);
+      usleep(5000);
+      {
+        bide::timeout limit(3ms);
+        CHECK(getc(in) == EOF);
+        CHECK(errno == ETIMEDOUT);
+      }
+      CHECK(write(ends[1], "a", 1) == 1);
+      CHECK(reads.get() == 'a');
+      fclose(in);
+      close(ends[1]);
+    });
+  }
+
+  // As when a thread is cancelled that waits in system(3): its child is killed and waited for.
+  TEST_CASE("the program of a system() that is ended is no more; that of a pclose() ends by itself") {
+    on_workers([] {
+      char name[] = "/tmp/bide-reach-XXXXXX";
+      const int file = mkstemp(name);
+      REQUIRE(file >= 0);
+      struct stat s;
+      auto runs = bide::spawn([&] { return system(("echo $$ >>" + std::string(name) + "; exec sleep 1000").c_str()); });
+      do REQUIRE(fstat(file, &s) == 0);
+      while (s.st_size == 0 && usleep(1000) == 0);
+      char number[16] = "";
+      CHECK(pread(file, number, sizeof number - 1, 0) > 0);
+      runs.cancel();
+      CHECK(runs.get() == -1);
+      CHECK(kill(atoi(number), 0) == -1);
+      CHECK(errno == ESRCH);
+
+      FILE* const program = popen(("sleep 0.2; echo ended >>" + std::string(name)).c_str(), "w");
+      {
+        bide::timeout past(-1s);
+        CHECK(pclose(program) == -1);
+        CHECK(errno == ETIMEDOUT);
+      }
+      const off_t before = s.st_size;
+      do REQUIRE(fstat(file, &s) == 0);
+      while (s.st_size == before && usleep(1000) == 0);
+      siginfo_t ended{};  // its shell ends, and is waited for
+      while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0) usleep(1000);
+      CHECK(errno == ECHILD);
+      close(file);
+      unlink(name);
+    });
+  }
+
+  // POSIX: neither a mutex nor a barrier is a cancellation point.
+  TEST_CASE("a wait for a mutex, a lock for writing, a barrier or a condition is not ended, and the next wait is told") {
+    bide::run([] {
+      pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+      pthread_rwlock_t shared = PTHREAD_RWLOCK_INITIALIZER;
+      pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+      pthread_barrier_t barrier;
+      pthread_barrier_init(&barrier, nullptr, 2);
+      int turn = 0;
+      const auto comes_through = [](auto wait, auto give) {
+        auto t = bide::spawn([&] {
+          const int answer = wait();
+          return answer <= 0 && usleep(2'000'000) == -1 && errno == ECANCELED && usleep(10) == 0;
+        });
+        until_parked(t);
+        t.cancel();
+        usleep(5000);
+        CHECK(!t.done());
+        give();
+        CHECK(t.get());
+      };
+      pthread_mutex_lock(&mutex);
+      comes_through([&] {
+        const int error = pthread_mutex_lock(&mutex);
+        pthread_mutex_unlock(&mutex);
+        return error;
+      }, [&] { pthread_mutex_unlock(&mutex); });
+      pthread_rwlock_rdlock(&shared);
+      comes_through([&] {
+        const int error = pthread_rwlock_wrlock(&shared);
+        pthread_rwlock_unlock(&shared);
+        return error;
+      }, [&] { pthread_rwlock_unlock(&shared); });
+      comes_through([&] { return pthread_barrier_wait(&barrier); }, [&] { pthread_barrier_wait(&barrier); });
+      comes_through([&] {
+        pthread_mutex_lock(&mutex);
+        int error = 0;
+        while (!turn && !error) error = pthread_cond_wait(&changed, &mutex);
+        pthread_mutex_unlock(&mutex);
+        return error;
+      }, [&] {
+        pthread_mutex_lock(&mutex);
+        turn = 1;
+        pthread_cond_signal(&changed);
+        pthread_mutex_unlock(&mutex);
+      });
+      pthread_barrier_destroy(&barrier);
     });
   }
 }

@@ -56,6 +56,45 @@ TEST_SUITE("differential/inside") {
     });
   }
 
+  TEST_CASE("a record is whole wherever its memory begins") {
+    compare([](actor& me) {
+      const auto texts = [&](const char* what, char** list) {
+        std::string all;
+        for (; list && *list; ++list) all += std::string(*list) + " ";
+        me.note(what, all);
+      };
+      alignas(64) char memory[4096];
+      for (const std::size_t at : {0u, 1u, 5u, 31u}) {
+        char* const room = memory + at;
+        servent service{}, *found = nullptr;
+        me.note("getservbyname_r", getservbyname_r("http", "tcp", &service, room, 1024, &found));
+        me.note("port", found ? found->s_port : -1);
+        texts("aliases", found ? found->s_aliases : nullptr);
+        me.note("too little", getservbyname_r("http", "tcp", &service, room, 40, &found));
+        protoent protocol{}, *of = nullptr;
+        me.note("getprotobyname_r", getprotobyname_r("tcp", &protocol, room, 1024, &of));
+        me.note("name", of ? of->p_name : "none");
+        texts("aliases", of ? of->p_aliases : nullptr);
+        group members{}, *in = nullptr;
+        me.note("getgrgid_r", getgrgid_r(0, &members, room, 1024, &in));
+        me.note("name", in ? in->gr_name : "none");
+        texts("members", in ? in->gr_mem : nullptr);
+        hostent host{}, *is = nullptr;
+        int error = 0;
+        me.note("gethostbyname_r", gethostbyname_r("localhost", &host, room, 2048, &is, &error));
+        texts("aliases", is ? is->h_aliases : nullptr);
+      }
+      const passwd* const root = getpwuid(0);
+      me.note("shell", root ? root->pw_shell : "none");
+      me.note("the first of all", getpwent() ? "there" : "none");
+      endpwent();
+      gid_t groups[8] = {};
+      int count = 8;
+      me.note("getgrouplist", getgrouplist("root", 5, groups, &count));
+      me.note("groups", std::to_string(count) + " " + std::to_string(groups[0]));
+    });
+  }
+
   TEST_CASE("a mutex held across a wait makes others wait, and no more") {
     compare([](actor& me) {
       std::mutex guard;

@@ -270,4 +270,127 @@ TEST_SUITE("io/offload") {
       }
     });
   }
+
+  // What a left job owns: counted, as it is by its thread.
+  struct owned {
+    static inline std::atomic<int> begun{0}, dropped{0};
+    std::atomic<bool>* go;
+    static void work(void* p) {
+      ++begun;
+      while (!*static_cast<owned*>(p)->go) raw(SYS_sched_yield);
+    }
+    static void drop(void* p) {
+      ++dropped;
+      delete static_cast<owned*>(p);
+    }
+    static int run(std::atomic<bool>& go) { return bide_offload_apart(work, drop, new owned{&go}, "a test", bide_counted); }
+  };
+
+  TEST_CASE("a job apart is its caller's again at its end; left by a cancel, it ends on its thread, which counts") {
+    in_runtime([] {
+      owned::begun = owned::dropped = 0;
+      std::atomic<bool> go{true};
+      auto* const mine = new owned{&go};
+      CHECK(bide_offload_apart(owned::work, owned::drop, mine, "a test", bide_counted) == 0);
+      CHECK(owned::dropped == 0);
+      delete mine;
+
+      go = false;
+      auto waits = bide::spawn([&] {
+        const long ended = owned::run(go);
+        bide::sleep_for(std::chrono::microseconds(1));  // would throw
+        return ended;
+      });
+      until([] { return owned::begun == 2; });
+      CHECK(bide::io::offload_busy() == 1);
+      waits.cancel();
+      CHECK(waits.get() == -ECANCELED);
+      CHECK(bide::io::offload_busy() == 0);  // nobody is woken by it
+      CHECK(owned::dropped == 0);
+
+      // The thread is the only one: who comes now waits for it, and is ended without having begun.
+      auto behind = bide::spawn([&] { return owned::run(go); });
+      until_parked(1);
+      behind.cancel();
+      CHECK(behind.get() == -ECANCELED);
+      CHECK(owned::dropped == 1);
+      CHECK(owned::begun == 2);
+      {
+        bide::timeout past(std::chrono::seconds(-1));
+        CHECK(owned::run(go) == -ETIMEDOUT);
+      }
+      CHECK(owned::dropped == 2);
+      go = true;
+      bide::offload([] {});
+      until([] { return owned::dropped == 3; });
+      CHECK(owned::begun == 2);
+    }, {.offload_threads = 1});
+    CHECK(bide::io::offload_threads() == 0);
+  }
+
+  TEST_CASE("who is cancelled before a job apart never begins it, though threads are idle") {
+    on_workers([] {
+      owned::begun = owned::dropped = 0;
+      std::atomic<bool> go{true};
+      bide::offload([] {});
+      auto waits = bide::spawn([&] { return owned::run(go); });
+      waits.cancel();
+      CHECK(waits.get() == -ECANCELED);
+      CHECK(owned::begun == 0);
+      CHECK(owned::dropped == 1);
+    });
+  }
+
+  TEST_CASE("the last runtime does not wait for a job that was left, nor does the next one count it") {
+    owned::begun = owned::dropped = 0;
+    std::atomic<bool> go{false};
+    bide::run([&] {
+      auto waits = bide::spawn([&] { return owned::run(go); });
+      until([] { return owned::begun == 1; });
+      waits.cancel();
+      CHECK(waits.get() == -ECANCELED);
+    }, {.offload_threads = 1});
+    CHECK(owned::dropped == 0);
+    CHECK(bide::io::offload_threads() == 1);
+    bide::run([] {
+      int ran = 0;
+      bide::offload([&] { ++ran; });
+      CHECK(ran == 1);
+      CHECK(bide::io::offload_threads() == 2);
+    }, {.offload_threads = 1});
+    CHECK(bide::io::offload_threads() == 1);
+    go = true;
+    while (bide::io::offload_threads() != 0) raw(SYS_sched_yield);
+    CHECK(owned::dropped == 1);
+  }
+
+  TEST_CASE("a call that is ended by pthread_cancel takes its thread along, and others serve on") {
+    on_workers([] {
+      for (int round = 0; round < rounds(5); ++round) {
+        int unwound = 0;
+        std::atomic<bool> there{false};
+        const auto wait = [&] {
+          struct note {
+            int& n;
+            ~note() { ++n; }
+          } at_end{unwound};
+          there = true;
+          pause();
+          return 0L;
+        };
+        auto waits = bide::spawn([&] {
+          return bide_await_call([](void* w) { return (*static_cast<decltype(wait)*>(w))(); },
+                                 const_cast<void*>(static_cast<const void*>(&wait)), "a test", bide_by_cancel);
+        });
+        until([&] { return there.load(); });
+        waits.cancel();
+        CHECK(waits.get() == -ECANCELED);
+        CHECK(unwound == 1);
+        int ran = 0;
+        bide::offload([&] { ++ran; });
+        CHECK(ran == 1);
+      }
+    });
+    CHECK(bide::io::offload_threads() == 0);
+  }
 }
