@@ -11,6 +11,8 @@
  * Out:     rax = what the kernel answered, a value or -errno
  * Keeps:   all but rax, rcx, r11 (the syscall instruction) and rdi rsi rdx r8 r9 r10, as any C call
  */
+#include "asm/registers.h"
+
         .section .text.bide_gate, "ax", @progbits
         .globl  bide_gate_begin
         .hidden bide_gate_begin
@@ -62,23 +64,6 @@ bide_gate_sigreturn:
 #define BLOCK_SIGNALLED 20
 #define BLOCK_RESUME_AT 24
 #define BLOCK_RETURNED  32
-/* Offsets in mcontext_t's registers, which is struct sigcontext of the kernel: sys/ucontext.h. */
-#define R8 0
-#define R9 8
-#define R10 16
-#define R12 32
-#define R13 40
-#define R14 48
-#define R15 56
-#define RDI 64
-#define RSI 72
-#define RBP 80
-#define RBX 88
-#define RDX 96
-#define RAX 104
-#define RSP 120
-#define RIP 128
-#define EFL 136
 
 /*
  * long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
@@ -204,6 +189,95 @@ bide_gate_end_thread:
         ud2
         .cfi_endproc
         .size   bide_gate_end_thread, . - bide_gate_end_thread
+#else
+        .macro  LOAD_ALL_BUT_RDI_AND_RSP
+        movq    R8(%rdi), %r8
+        movq    R9(%rdi), %r9
+        movq    R10(%rdi), %r10
+        movq    R12(%rdi), %r12
+        movq    R13(%rdi), %r13
+        movq    R14(%rdi), %r14
+        movq    R15(%rdi), %r15
+        movq    RSI(%rdi), %rsi
+        movq    RBP(%rdi), %rbp
+        movq    RBX(%rdi), %rbx
+        movq    RDX(%rdi), %rdx
+        movq    RAX(%rdi), %rax
+        .endm
+
+/*
+ * void bide_gate_vfork(const greg_t *registers);
+ *
+ * Makes the program's own call with all its own registers on its own stack, and goes on behind it: vfork and its kin, whose
+ * child returns to the same place first and may overwrite anything below its stack pointer. So the way on is kept in the
+ * kernel thread's TLS, which parent and child share: vfork(2) is not for signal handlers, so no other comes between.
+ *
+ * In:      rdi = the registers, in mcontext_t's order
+ * Leaves:  to RIP, in the child first
+ */
+        .section .tbss.bide_behind_vfork, "awT", @nobits
+        .p2align 3
+bide_behind_vfork:
+        .zero   8
+        .section .text.bide_gate
+        .globl  bide_gate_vfork
+        .hidden bide_gate_vfork
+        .type   bide_gate_vfork, @function
+        .p2align 5
+bide_gate_vfork:
+        .cfi_startproc
+        .cfi_undefined rip
+        movq    bide_behind_vfork@gottpoff(%rip), %rcx
+        movq    RIP(%rdi), %rax
+        movq    %rax, %fs:(%rcx)
+        LOAD_ALL_BUT_RDI_AND_RSP
+        movq    RSP(%rdi), %rsp
+        movq    RDI(%rdi), %rdi
+        syscall
+        movq    bide_behind_vfork@gottpoff(%rip), %rcx
+        jmp     *%fs:(%rcx)
+        .cfi_endproc
+        .size   bide_gate_vfork, . - bide_gate_vfork
+
+/*
+ * long bide_gate_clone(const greg_t *registers);
+ *
+ * Makes the program's own call with all its own registers, for a child that has a stack of its own: clone(2), clone3(2).
+ *
+ * In:      rdi = the registers, in mcontext_t's order; on the child's stack its rdi, its rsi, and where it goes on
+ * Out:     rax = what the kernel answered, in the parent alone
+ */
+        .globl  bide_gate_clone
+        .hidden bide_gate_clone
+        .type   bide_gate_clone, @function
+        .p2align 5
+bide_gate_clone:
+        .cfi_startproc
+        endbr64
+        .irp    saved, rbp, rbx, r12, r13, r14, r15
+        pushq   %\saved
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset \saved, 0
+        .endr
+        LOAD_ALL_BUT_RDI_AND_RSP
+        movq    RDI(%rdi), %rdi
+        syscall
+        testq   %rax, %rax
+        jz      1f
+        .cfi_remember_state
+        .irp    saved, r15, r14, r13, r12, rbx, rbp
+        popq    %\saved
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore \saved
+        .endr
+        ret
+        .cfi_restore_state
+1:      .cfi_undefined rip
+        popq    %rdi
+        popq    %rsi
+        ret
+        .cfi_endproc
+        .size   bide_gate_clone, . - bide_gate_clone
 #endif
         .byte   0x0f, 0x0b
 bide_gate_end:

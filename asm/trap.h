@@ -1,5 +1,5 @@
 /*
- * Into the runtime and out of it, in a preloaded program; see trap.S and gate.S for each one's contract.
+ * Into the runtime and out of it by the trap door; see resume.S, trap.S and gate.S for each one's contract.
  */
 #ifndef BIDE_ASM_TRAP_H
 #define BIDE_ASM_TRAP_H
@@ -20,6 +20,18 @@ extern "C" {
 /* Goes on behind a syscall instruction of the program. */
 void bide_resume(const greg_t *registers, void *vectors) __attribute__((noreturn));
 
+/* The syscall instruction of bide_gate_restorer. */
+extern const char bide_gate_sigreturn[];
+
+/* What bide_resume restores of an XSAVE area: the low half of XCR0, or some of it. */
+extern unsigned bide_vector_mask;
+
+/* In a linked program: makes its own call with all its registers, for vfork, and for a child with a stack of its own. */
+void bide_gate_vfork(const greg_t *registers) __attribute__((noreturn));
+long bide_gate_clone(const greg_t *registers);
+
+/* What follows is of preloaded programs. */
+
 /* Runs f(argument) on the stack that ends at top. */
 void bide_on_stack(void (*f)(void *), void *argument, void *top);
 
@@ -34,9 +46,6 @@ extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
 /* Makes the program's own call with all its registers on its own stack, for vfork. */
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));
 
-/* The syscall instruction of bide_gate_restorer. */
-extern const char bide_gate_sigreturn[];
-
 /* A kernel thread of ours; the top of its stack holds a function and its argument. */
 long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);
 void bide_gate_end_thread(void *stack, unsigned long size) __attribute__((noreturn));
@@ -45,8 +54,7 @@ void bide_gate_end_thread(void *stack, unsigned long size) __attribute__((noretu
 void bide_patched(void);
 extern char bide_stubs[], bide_stubs_end[];
 
-/* The vector state that XSAVE keeps (its low mask) and the room that takes; set before the doors open. */
-extern unsigned bide_vector_mask;
+/* The room that bide_vector_mask's state takes; set before the doors open. */
 extern unsigned long bide_vector_bytes;
 
 #ifdef __cplusplus

@@ -39,6 +39,7 @@ typedef struct bide_options {
   size_t stack_size;         /* address space of a fiber's stack, 16 KiB to 1 GiB; default 256 KiB */
   unsigned offload_threads;  /* threads for bide_offload, 1 to 4096; default 64 */
   uint64_t seed;             /* of the order of fibers, with time of its own: options::seed in bide/options.hpp; default none */
+  int trap;                  /* 1: syscall instructions outside libc park too, -1: they don't: options::trap; default BIDE_TRAP's */
 } bide_options;
 
 /* Runs f(argument) as the first fiber of a new runtime on the calling thread; stores what it returned, if asked. When it

@@ -28,6 +28,21 @@ enum class debug_mode : unsigned char {
   on,  ///< A fiber that holds its worker longer than options::slow is named on stderr, by a thread that looks.
 };
 
+/// Whether calls that a program, or a library, makes past libc's names park too: a `syscall` instruction of its own, as in
+/// Rust's rustix, in liburing's inline functions, in assembly. By the trap door: Syscall User Dispatch, Linux 5.11.
+enum class trap_door : unsigned char {
+  by_environment,  ///< On if BIDE_TRAP is set, and not to 0.
+  off,             ///< Such a call holds its worker for as long as it waits.
+  /// It waits as a call by libc's name does, and ends as that: by a cancel with ECANCELED, by a timeout with ETIMEDOUT, and
+  /// never by an exception, which no compiler expects of an instruction.
+  ///
+  /// Where it can't be (an older kernel, a program that uses SIGSYS itself, sanitizers), one line on stderr says why, and the
+  /// runtime goes on without. A call that traps costs about a microsecond more, and 4 KiB of stack; so does each call from
+  /// within libc that has no door by its name, which goes to the kernel as it is. While such a runtime runs SIGSYS is its own:
+  /// never blocked on its workers, nor in a handler's mask. sigaction on a thread beside them is to be libbide-hook's.
+  on,
+};
+
 /// How a runtime is made. Read once, by `run`, which refuses bad values with std::system_error(EINVAL) that says why.
 struct options {
   /// Kernel threads that run fibers, 1 to 64. The caller of `run` is the first of them.
@@ -55,6 +70,7 @@ struct options {
   /// threads, offload threads, signals or the kernel's own timers (timerfd, setitimer) is as they are, not as the seed says.
   /// There is no other runtime beside it, for the clock is the process's, and it is not stepped.
   std::uint64_t seed = 0;
+  trap_door trap = trap_door::by_environment;
 };
 
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.

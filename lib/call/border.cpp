@@ -6,6 +6,7 @@
 #include "lib/call/attempt.hpp"
 #include "lib/call/descriptor.hpp"
 #include "lib/call/table.hpp"
+#include "lib/call/trapped.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
@@ -54,6 +55,8 @@ int bide_offload_apart(void (*work)(void*), void (*drop)(void*), void* argument,
   return bide::io::offload_apart(work, drop, argument, what,
                                  where == bide_beyond ? offload_limit::beyond : offload_limit::counts);
 }
+
+bool bide_traps() noexcept { return bide::call::traps(); }
 
 unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
 

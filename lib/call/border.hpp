@@ -48,6 +48,11 @@ BIDE_API int bide_offload_apart(void (*work)(void*), void (*drop)(void*), void* 
 bool bide_change_name(unsigned long thread_pointer, const char* from, char* to) noexcept;
 #endif
 
+#ifndef BIDE_PRELOAD
+// Whether the trap door is open in the process, so that no handler may block SIGSYS.
+BIDE_API bool bide_traps() noexcept;
+#endif
+
 // Runtimes in the process now.
 BIDE_API unsigned bide_runtimes() noexcept;
 

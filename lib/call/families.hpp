@@ -165,6 +165,12 @@ BIDE_CALL(timer_delete_call);
 // memory.cpp
 BIDE_CALL(mmap_call);
 BIDE_CALL(mprotect_call);
+#else
+
+// trapped.cpp
+BIDE_CALL(rt_sigaction_call);
+BIDE_CALL(rt_sigprocmask_call);
+BIDE_CALL(prctl_call);
 #endif
 
 #undef BIDE_CALL

@@ -8,6 +8,9 @@
 #include "lib/sys/raw.hpp"
 #ifdef BIDE_PRELOAD
 #include "lib/sched/delivery.hpp"
+#else
+#include "lib/call/trapped.hpp"
+#include "lib/sys/signal_action.hpp"
 #endif
 
 namespace bide::call {
@@ -56,6 +59,7 @@ class mask_for_wait {
     error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before, size);
     interrupted_ = worker_.handlers.load(std::memory_order_relaxed) != ran;
     set_ = error_ == 0;
+    if (set_ && traps_here()) sys::rt_sigprocmask(SIG_UNBLOCK, sys::signal_bit(SIGSYS));  // other fibers run meanwhile
     if (set_ && worker_.masked_waits++ == 0) worker_.mask_before = before;
   }
   // Waits overlap in any order: the last to end puts back what was before the first.

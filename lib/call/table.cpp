@@ -104,6 +104,9 @@ constexpr auto standard = [] {
   t[SYS_io_pgetevents] = elsewhere<SYS_io_pgetevents>;
   t[SYS_futex_waitv] = elsewhere<SYS_futex_waitv>;
   t[SYS_request_key] = elsewhere<SYS_request_key>;
+  t[SYS_rt_sigaction] = rt_sigaction_call;
+  t[SYS_rt_sigprocmask] = rt_sigprocmask_call;
+  t[SYS_prctl] = prctl_call;
 #endif
 #ifdef BIDE_PRELOAD
   t[SYS_io_uring_setup] = io_uring_setup_call;

@@ -48,6 +48,18 @@ int set_action(int number, const struct sigaction* wanted, struct sigaction* bef
     errno = ENOSYS;
     return -1;
   }
+  if (bide_traps()) {
+    // On a worker the trap door sees to that, and tells what it has taken off. SIGSYS is its own.
+    if (!door::on_fiber() && wanted && number == SIGSYS) {
+      errno = EBUSY;
+      return -1;
+    }
+    if (!door::on_fiber() && wanted && sigismember(&wanted->sa_mask, SIGSYS)) {
+      struct sigaction without = *wanted;
+      sigdelset(&without.sa_mask, SIGSYS);
+      return set_action(number, &without, before);
+    }
+  }
   if (!of_interest(number)) return libc(number, wanted, before);
   handler& h = handlers[number];
   void* const old_function = h.function.load(std::memory_order_relaxed);

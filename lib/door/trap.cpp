@@ -7,6 +7,7 @@
 
 #include "asm/trap.h"
 #include "lib/call/serve.hpp"
+#include "lib/door/dispatch.hpp"
 #include "lib/door/interrupt.hpp"
 #include "lib/door/patch.hpp"
 #include "lib/fiber/park.hpp"
@@ -15,23 +16,11 @@
 #include "lib/sys/raw.hpp"
 
 extern "C" {
-unsigned bide_vector_mask = 0;
 unsigned long bide_vector_bytes = 0;
 }
 
 namespace bide::door {
 namespace {
-
-constexpr int pr_set_syscall_user_dispatch = 59, dispatch_on = 1;  // prctl(2), Linux 5.11
-constexpr int sys_user_dispatch = 2;                               // si_code of SIGSYS
-constexpr unsigned long sa_restorer = 0x04000000;
-
-// Read by the kernel at each call: 1 blocks. One byte for all kernel threads, because it never changes.
-char selector = 1;
-
-call::request request_of(const greg_t* g) noexcept {
-  return {g[REG_RAX], g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9]};
-}
 
 bool goes_on_from_registers(long nr) noexcept {
   return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_vfork;
@@ -41,29 +30,10 @@ void fill_from_registers(ucontext_t& to, const void* from) {
   memcpy(to.uc_mcontext.gregs, from, sizeof to.uc_mcontext.gregs);
 }
 
-// A new thread inherits how its maker rounds; a handler begins with the standard (signal(7)).
-void adopt_float_control(const ucontext_t& u) noexcept {
-  const auto& f = *u.uc_mcontext.fpregs;
-  asm volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(f.mxcsr), "m"(f.cwd));
-}
-
-// SIGSYS of other origin: a seccomp filter's, or sent. The program's handler has it.
-void chain(int number, siginfo_t* info, void* context) {
-  const core::signal_action a = core::action_of(SIGSYS);
-  if (a.function == reinterpret_cast<void*>(SIG_IGN)) return;
-  if (a.function == reinterpret_cast<void*>(SIG_DFL)) {
-    const core::signal_action standard;
-    sys::raw(SYS_rt_sigaction, SIGSYS, &standard, nullptr, sizeof(core::signal_set));
-    sys::raw(SYS_tgkill, sys::raw(SYS_getpid), sys::raw(SYS_gettid), SIGSYS);
-    return;
-  }
-  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(a.function)(number, info, context);
-}
-
 void on_trap(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
   greg_t* const g = u.uc_mcontext.gregs;
-  if (info->si_code != sys_user_dispatch) return chain(number, info, context);
+  if (info->si_code != sys_user_dispatch) return chain(core::action_of(SIGSYS), number, info, context);
   if (g[REG_RAX] == SYS_rt_sigreturn) {
     g[REG_RIP] = reinterpret_cast<greg_t>(bide_gate_sigreturn);
     return;
@@ -90,22 +60,13 @@ void on_trap(int number, siginfo_t* info, void* context) {
 
 }  // namespace
 
-int arm_trap() noexcept {
-  return static_cast<int>(sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, dispatch_on, bide_gate_begin,
-                                   bide_gate_end - bide_gate_begin, &selector));
-}
-
 int open_trap() noexcept {
   unsigned a, b, c, d;
   asm volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(0));
   // x87, SSE, AVX, AVX-512: what libc's code uses between a call and its return (Intel SDM, volume 1, 13.1).
   bide_vector_mask = a & 0xe7;
   bide_vector_bytes = bide_vector_mask & 0xe0 ? 2816 : 1088;
-  core::signal_action ours;
-  ours.function = reinterpret_cast<void*>(on_trap);
-  ours.flags = SA_SIGINFO | SA_NODEFER | sa_restorer;
-  ours.restorer = reinterpret_cast<void*>(bide_gate_restorer);
-  return static_cast<int>(sys::raw(SYS_rt_sigaction, SIGSYS, &ours, nullptr, sizeof(core::signal_set)));
+  return handle_dispatch(on_trap, nullptr);
 }
 
 }  // namespace bide::door

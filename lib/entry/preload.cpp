@@ -16,6 +16,7 @@
 #include "lib/base/clock.hpp"
 #include "lib/base/number.hpp"
 #include "lib/base/text.hpp"
+#include "lib/door/dispatch.hpp"
 #include "lib/door/interrupt.hpp"
 #include "lib/door/patch.hpp"
 #include "lib/door/trap.hpp"
@@ -53,18 +54,6 @@ alignas(core::carrier) char carrier_room[sizeof(core::carrier)];
 bool is_off(const char* name) noexcept {
   const char* given = getenv(name);
   return given && (!strcmp(given, "off") || !strcmp(given, "0"));
-}
-
-// Why the trap door can't be armed; null: it can.
-const char* obstacle() noexcept {
-  constexpr long shadow_stack_status = 0x5005;
-  if (!sys::features().trap) return "BIDE_DISABLE says trap";
-  unsigned long shadow_stack = 0;
-  if (sys::raw(SYS_arch_prctl, shadow_stack_status, &shadow_stack) == 0 && (shadow_stack & 1))
-    return "the program runs with a shadow stack (CET)";
-  return sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, 0, 0, 0, 0) == 0
-             ? nullptr
-             : "this kernel has no Syscall User Dispatch (Linux 5.11)";
 }
 
 // Two libbide-preload.so in LD_PRELOAD: the one that was first has the threads, and all that this one calls as well.
@@ -117,7 +106,7 @@ bool is_traced() noexcept {
 }
 
 const char* open() noexcept {
-  if (const char* why = obstacle()) return why;
+  if (const char* why = door::dispatch_obstacle()) return why;
   auto& first = *::new (carrier_room) core::carrier;
   auto& rt = *::new (runtime_room) core::runtime;
   context::fsgsbase = sys::features().fsgsbase && (getauxval(AT_HWCAP2) & 2);
@@ -142,7 +131,7 @@ const char* open() noexcept {
     if (core::prepare_worker(*rt.workers[i]) != 0) return "there is no memory";
   }
   core::worker& w = *rt.workers[0];
-  if (core::open_carriers(w, first, door::arm_trap) != 0) return "there is no memory";
+  if (core::open_carriers(w, first, door::arm_dispatch) != 0) return "there is no memory";
   core::adopt_running(w, *main);
 
   core::set_slice(how.seed || is_off("BIDE_PREEMPT") ? 0 : base::number_in_environment("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
@@ -154,7 +143,7 @@ const char* open() noexcept {
   first.block.inside = 0;
   first.block.thread_pointer = main->thread_pointer;
   context::doors_open = true;
-  if (door::arm_trap() != 0) {
+  if (door::arm_dispatch() != 0) {
     context::doors_open = false;
     return "the kernel refuses Syscall User Dispatch";
   }

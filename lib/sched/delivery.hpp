@@ -14,13 +14,7 @@
 
 namespace bide::core {
 
-// The kernel's struct sigaction.
-struct signal_action {
-  void* function = nullptr;
-  unsigned long flags = 0;
-  void* restorer = nullptr;
-  signal_set mask = 0;
-};
+using sys::signal_action;
 
 inline constexpr int signals = 64;
 inline constexpr signal_set never_blocked = signal_bit(SIGKILL) | signal_bit(SIGSTOP);

@@ -9,6 +9,9 @@
 #include "lib/io/fd_table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
+#ifndef BIDE_PRELOAD
+#include "lib/sched/trapping.hpp"
+#endif
 #include "lib/sync/futex.hpp"
 
 namespace bide::core {
@@ -32,6 +35,9 @@ void after_fork_in_child() noexcept {
   io::all_fds_shared();
   sync::futex_after_fork();
   auto* mine = static_cast<worker*>(this_worker());
+#ifndef BIDE_PRELOAD
+  trap_door_after_fork(mine && mine->runtime->traps);
+#endif
   abandon_other_workers(mine);
   if (!mine) return;
 

@@ -1,6 +1,7 @@
 #include "lib/sched/runtime.hpp"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <new>
@@ -15,6 +16,9 @@
 #include "lib/io/fd_table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/signals.hpp"
+#ifndef BIDE_PRELOAD
+#include "lib/sched/trapping.hpp"
+#endif
 #include "lib/sys/raw.hpp"
 #include "lib/sys/task_count.hpp"
 #include "lib/sys/thread.hpp"
@@ -54,6 +58,14 @@ void give_back(worker* w) noexcept {
 }
 
 std::atomic<unsigned> open_runtimes{0};
+
+#ifndef BIDE_PRELOAD
+bool wants_trap_door(const options& o) noexcept {
+  if (o.trap != trap_door::by_environment) return o.trap == trap_door::on;
+  const char* set = getenv("BIDE_TRAP");
+  return set && *set && *set != '0';
+}
+#endif
 
 // Every worker that runs, for reports from a signal handler or another thread.
 std::size_t list_workers(worker_core** out, std::size_t room) noexcept {
@@ -114,6 +126,7 @@ int runtime::open(const options& o) noexcept {
   opened_ = true;
   if (o.seed) workers[0]->roll_dice(o.seed);
 #ifndef BIDE_PRELOAD
+  traps = wants_trap_door(o) && open_trap_door();
   watchdog_.open(*this);
 #endif
   return 0;
@@ -123,6 +136,8 @@ void runtime::close() noexcept {
   if (opened_) {
 #ifndef BIDE_PRELOAD
     watchdog_.close();
+    if (traps) close_trap_door();
+    traps = false;
 #endif
     if (how.seed) bide_clock_hand.store(0, std::memory_order_relaxed);
     open_runtimes.fetch_sub(1, std::memory_order_relaxed);

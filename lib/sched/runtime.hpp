@@ -42,6 +42,7 @@ struct runtime {
   worker* workers[most_workers] = {};
   fiber* main = nullptr;  // null once it has ended
   void* entrance = nullptr;  // the way in from outside, as lib/task has it
+  bool traps = false;     // options::trap, and the door could be opened
   bool stepped = false;   // its one worker runs when the program steps it, and waits by epoll
   bool for_ever = false;  // a preloaded program: it ends as the program does, and a deadlock is the program's
   bool orphaned = false;  // the child of a fork made by another fiber than main

@@ -11,11 +11,12 @@
 #include "lib/fiber/fiber.hpp"
 
 struct robust_list_head;
+#include "lib/sys/signal_action.hpp"
 
 namespace bide::core {
 
 using signal_set = std::uint64_t;  // bit n - 1: signal n, as the kernel has it
-constexpr signal_set signal_bit(int number) noexcept { return signal_set{1} << (number - 1); }
+using sys::signal_bit;
 
 struct carrier;
 struct standing;

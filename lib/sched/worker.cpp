@@ -12,6 +12,8 @@
 #include "lib/sched/credentials.hpp"
 #include "lib/sched/delivery.hpp"
 #include "lib/sched/monitor.hpp"
+#else
+#include "lib/sched/trapping.hpp"
 #endif
 #include "lib/sched/signals.hpp"
 #include "lib/sys/raw.hpp"
@@ -66,6 +68,17 @@ void worker::begin_here() noexcept {
   loop.home = this;
   loop.state = fiber_state::ready;
   current = &loop;
+#ifndef BIDE_PRELOAD
+  if (runtime->traps) arm_trap_door();
+#endif
+}
+
+// And no longer.
+void worker::leave_here() noexcept {
+#ifndef BIDE_PRELOAD
+  if (runtime->traps) disarm_trap_door();
+#endif
+  become_worker(nullptr);
 }
 
 #ifndef BIDE_PRELOAD
@@ -93,7 +106,7 @@ std::int64_t worker::step(std::int64_t until) noexcept {
   if (!ready.empty() || !in.empty()) ring(*this);
   io.set_outer_timer(timers.next());
   const std::int64_t again = ready.empty() ? timers.next() : 0;
-  become_worker(nullptr);
+  leave_here();
   turn.store(0, std::memory_order_seq_cst);
   attend(*this);
   return again;
@@ -105,7 +118,7 @@ void worker::begin_closing_stepped() noexcept {
   runtime->closing.store(true, std::memory_order_seq_cst);
   closing = true;
   cancel_all();
-  become_worker(nullptr);
+  leave_here();
   turn.store(0, std::memory_order_seq_cst);
 }
 #endif
@@ -139,7 +152,7 @@ void worker::run() noexcept {
     // are to be a sixteenth of the time at most.
     slice = std::max(shortest_slice, (base::ticks() - began) * 16);
   }
-  become_worker(nullptr);
+  leave_here();
 }
 
 bool worker::look_around() noexcept {

@@ -43,6 +43,7 @@ struct worker : worker_core {
   std::uint32_t offloads_seen_ = 0;   // of a seeded runtime: those begun that it has given time to end
 
   void begin_here() noexcept;
+  void leave_here() noexcept;
   void take_turn() noexcept;
   bool look_around() noexcept;
   void rest() noexcept;

@@ -13,7 +13,7 @@ struct feature_set {
   bool epoll_pwait2;   // "epoll_pwait2": sleeps to the nanosecond, Linux 5.11
   bool close_range;    // "close_range": Linux 5.9
   bool fsgsbase;       // "fsgsbase": a preloaded program's thread pointers without a kernel call, Linux 5.9
-  bool trap;           // "trap": a preloaded program's calls by Syscall User Dispatch, Linux 5.11
+  bool trap;           // "trap": calls by Syscall User Dispatch, preloaded or with options::trap, Linux 5.11
 };
 
 feature_set& features() noexcept;

@@ -1,0 +1,157 @@
+// The trap door of linked programs: options::trap.
+//
+// A worker's kernel thread is armed while it runs the worker. What traps outside libc and on a fiber goes through the table,
+// as by libc's names. The rest goes to the kernel as it is: libc knows its locks, streams and the resolver by the thread
+// pointer, which a worker's fibers share, so two of them parked inside libc would be in the same ones together; and what
+// waits there has doors by name.
+#include <elf.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include <string_view>
+
+#include "asm/trap.h"
+#include "lib/base/spin.hpp"
+#include "lib/base/text.hpp"
+#include "lib/call/border.hpp"
+#include "lib/context/tools.hpp"
+#include "lib/door/dispatch.hpp"
+#include "lib/fiber/park.hpp"
+#include "lib/sched/trapping.hpp"
+
+namespace bide::door {
+namespace {
+
+struct range {
+  std::uintptr_t begin, end;
+};
+
+// libc's code, before the door is open first; never changed again.
+constexpr int most_ranges = 16;
+range libc_code[most_ranges];
+int ranges = 0;
+
+std::atomic<std::uint32_t> lock{0};
+unsigned opened = 0;  // guarded by lock: runtimes that have the door
+
+// libc came in several libraries before glibc 2.34. The kernel's page of code, whose clocks may be calls, is asked from
+// within the runtime.
+bool belongs_to_libc(const dl_phdr_info& object) noexcept {
+  if (object.dlpi_addr == getauxval(AT_BASE) || object.dlpi_addr == getauxval(AT_SYSINFO_EHDR)) return true;
+  std::string_view name = object.dlpi_name;
+  name.remove_prefix(name.rfind('/') + 1);
+  for (const std::string_view one : {"libc.so.", "libc-2.", "libpthread", "librt", "libdl", "libanl", "libresolv", "libnss_"}) {
+    if (name.substr(0, one.size()) == one) return true;
+  }
+  return false;
+}
+
+void find_libc_code() noexcept {
+  if (ranges) return;
+  dl_iterate_phdr([](dl_phdr_info* object, std::size_t, void*) {
+    if (!belongs_to_libc(*object)) return 0;
+    for (int i = 0; i < object->dlpi_phnum && ranges < most_ranges; ++i) {
+      const ElfW(Phdr)& p = object->dlpi_phdr[i];
+      if (p.p_type != PT_LOAD || !(p.p_flags & PF_X)) continue;
+      libc_code[ranges++] = {object->dlpi_addr + p.p_vaddr, object->dlpi_addr + p.p_vaddr + p.p_memsz};
+    }
+    return 0;
+  }, nullptr);
+}
+
+bool in_libc(std::uintptr_t at) noexcept {
+  for (int i = 0; i < ranges; ++i) {
+    if (at >= libc_code[i].begin && at < libc_code[i].end) return true;
+  }
+  return false;
+}
+
+void on_trap(int number, siginfo_t* info, void* context) {
+  auto& u = *static_cast<ucontext_t*>(context);
+  greg_t* const g = u.uc_mcontext.gregs;
+  if (info->si_code != sys_user_dispatch) return chain(call::action_for_sigsys(), number, info, context);
+  if (g[REG_RAX] == SYS_rt_sigreturn) {
+    sigdelset(&reinterpret_cast<ucontext_t*>(g[REG_RSP])->uc_sigmask, SIGSYS);
+    g[REG_RIP] = reinterpret_cast<greg_t>(bide_gate_sigreturn);
+    return;
+  }
+  const call::request r = request_of(g);
+  // A handler that interrupts a fiber on its way to park or from there must not park it once more.
+  const core::fiber* const me = core::this_fiber();
+  const bool serves = me && !me->wait && !in_libc(static_cast<std::uintptr_t>(g[REG_RIP]));
+  if (call::makes_process(r.nr)) {
+    adopt_float_control(u);
+    g[REG_RAX] = call::make_process(r, g, serves);
+  } else {
+    g[REG_RAX] = serves ? bide_call(r.nr, r.a, r.b, r.c, r.d, r.e, r.f) : call::pass(r);
+  }
+  bide_resume(g, u.uc_mcontext.fpregs);
+}
+
+// Why it can't be opened; null: it can.
+const char* obstacle() noexcept {
+  if (context::tools::present) return "bide is built with a sanitizer, whose own calls must not park";
+  sys::signal_action now;
+  sys::rt_sigaction(SIGSYS, nullptr, &now);
+  if (now.function) return "the program uses SIGSYS itself";
+  return dispatch_obstacle();
+}
+
+}  // namespace
+}  // namespace bide::door
+
+namespace bide::core {
+
+bool open_trap_door() noexcept {
+  const base::spin_guard guard(door::lock);
+  const char* why = door::opened ? nullptr : door::obstacle();
+  if (!door::opened && !why) {
+    door::find_libc_code();
+    unsigned mask, b, c, d;
+    asm volatile("cpuid" : "=a"(mask), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(0));
+    bide_vector_mask = mask;  // all that the kernel keeps in a signal's frame
+    sys::signal_action before;
+    if (door::handle_dispatch(door::on_trap, &before) == 0)
+      call::take_sigsys(before);
+    else
+      why = "SIGSYS can't be handled";
+  }
+  if (!why) {
+    ++door::opened;
+    return true;
+  }
+  base::text t;
+  (t << "bide: no trap door (options::trap): " << why << "; calls that pass libc's names block their worker\n").to_stderr();
+  return false;
+}
+
+void close_trap_door() noexcept {
+  const base::spin_guard guard(door::lock);
+  if (--door::opened == 0) call::give_sigsys_back();
+}
+
+void arm_trap_door() noexcept {
+  call::open_to_sigsys();
+  const int error = door::arm_dispatch();
+  if (!error) return;
+  call::leave_sigsys();
+  base::text t;
+  (t << "bide: no trap door on a worker: the kernel refuses (error " << -error << ")\n").to_stderr();
+}
+
+void disarm_trap_door() noexcept {
+  door::disarm_dispatch();
+  call::leave_sigsys();
+}
+
+void trap_door_after_fork(bool goes_on) noexcept {
+  door::lock.store(0, std::memory_order_relaxed);
+  if (!door::opened) return;
+  door::opened = goes_on ? 1 : 0;
+  if (!goes_on) return call::give_sigsys_back();
+  arm_trap_door();
+}
+
+}  // namespace bide::core
