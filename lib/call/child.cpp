@@ -27,6 +27,7 @@ void begin_child(std::uint32_t* clear_tid) noexcept {
   core::monitor_after_fork();
   core::threads_after_fork(me);
   core::standing_after_fork(me);
+  stacks_after_fork();
   me.clear_tid = clear_tid;
   core::after_fork_in_child();
   core::signals_after_fork(me);

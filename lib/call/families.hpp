@@ -165,6 +165,10 @@ BIDE_CALL(timer_delete_call);
 // memory.cpp
 BIDE_CALL(mmap_call);
 BIDE_CALL(mprotect_call);
+BIDE_CALL(munmap_call);
+BIDE_CALL(madvise_call);
+BIDE_CALL(mremap_call);
+void stacks_after_fork() noexcept;  // in the child
 #else
 
 // trapped.cpp

@@ -3,8 +3,14 @@
 // libc maps a stack without access and then opens all but its guard, so each stack splits a map in two, and
 // vm.max_map_count ends the program at 32,000 threads. Here the stack is mapped open, and the guard is installed inside
 // it (MADV_GUARD_INSTALL), so that neighbours become one map.
+//
+// What libc unmaps is kept for the next, emptied: so few stacks does it keep itself (40 MB of them) that with a thread
+// for each request it would map and unmap one each time.
 #include <sys/mman.h>
 
+#include <cstdint>
+
+#include "lib/base/spin.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/sched/threads.hpp"
@@ -13,35 +19,177 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102  // madvise(2), Linux 6.13
 #endif
+#ifndef MADV_GUARD_REMOVE
+#define MADV_GUARD_REMOVE 103
+#endif
 
 namespace bide::call {
+namespace {
+
+struct mapped_stack {
+  std::uintptr_t base = 0;  // 0: none
+  std::size_t bytes = 0, guard = 0;
+  std::uintptr_t end() const noexcept { return base + bytes; }
+};
+
+// Stacks that libc has, by address; one that finds its place taken is not known of, and unmapped as ever.
+constexpr std::size_t places = 1024, most_kept = 64;
+constinit std::atomic<std::uint32_t> lock{0};
+constinit mapped_stack in_use[places];    // guarded by lock
+constinit mapped_stack kept[most_kept];   // guarded by lock
+constinit std::atomic<std::size_t> kept_count{0};  // written under lock
+
+mapped_stack& place_of(std::uintptr_t base) noexcept {
+  const std::uint64_t page = base >> 12;
+  return in_use[(page ^ page >> 10 ^ page >> 20) % places];
+}
+
+void note(const mapped_stack& s) noexcept {
+  base::spin_guard guard(lock);
+  mapped_stack& place = place_of(s.base);
+  if (!place.base || place.base == s.base) place = s;
+}
+
+// Takes out one of those kept of which `fits` says so.
+template <class Fits>
+mapped_stack take_kept(Fits fits) noexcept {
+  if (kept_count.load(std::memory_order_relaxed) == 0) return {};
+  base::spin_guard guard(lock);
+  const std::size_t count = kept_count.load(std::memory_order_relaxed);
+  for (std::size_t i = count; i-- > 0;) {  // the newest first
+    if (!fits(kept[i])) continue;
+    const mapped_stack found = kept[i];
+    kept[i] = kept[count - 1];
+    kept_count.store(count - 1, std::memory_order_relaxed);
+    return found;
+  }
+  return {};
+}
+
+void unmap(const mapped_stack& s) noexcept { bide_gate(SYS_munmap, sys::word(s.base), sys::word(s.bytes), 0, 0, 0, 0); }
+
+// To the program they are unmapped: what it maps there itself finds the place free.
+void give_up_kept(std::uintptr_t from, std::uintptr_t to) noexcept {
+  for (;;) {
+    const mapped_stack s = take_kept([&](const mapped_stack& k) { return k.base < to && from < k.end(); });
+    if (!s.base) return;
+    unmap(s);
+  }
+}
+
+bool install_guard(std::uintptr_t at, std::size_t bytes) noexcept {
+  return !sys::failed(bide_gate(SYS_madvise, sys::word(at), sys::word(bytes), MADV_GUARD_INSTALL, 0, 0, 0));
+}
+
+long map_stack(long bytes, long flags, core::thread& me) noexcept {
+  const mapped_stack again = take_kept([&](const mapped_stack& k) { return k.bytes == static_cast<std::size_t>(bytes); });
+  me.opening = again.base;
+  me.opening_guard = again.guard;
+  if (!again.base) {
+    const long mapped = bide_gate(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
+    if (sys::failed(mapped)) return mapped;
+    me.opening = static_cast<std::uintptr_t>(mapped);
+  }
+  me.opening_bytes = static_cast<std::size_t>(bytes);
+  return static_cast<long>(me.opening);
+}
+
+}  // namespace
 
 long mmap_call(long at, long bytes, long protection, long flags, long fd, long offset) {
   const bool stack = protection == PROT_NONE && (flags & MAP_STACK) && (flags & MAP_PRIVATE) &&
                      static_cast<int>(fd) == -1 && at == 0;
-  if (!stack || !sys::features().guard_install) return bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
-  const long mapped = bide_gate(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, offset);
-  if (sys::failed(mapped)) return mapped;
-  core::thread& me = *core::this_thread();
-  me.opening = reinterpret_cast<char*>(mapped);
-  me.opening_bytes = static_cast<std::size_t>(bytes);
-  return mapped;
+  if (stack && sys::features().guard_install) return map_stack(bytes, flags, *core::this_thread());
+  const auto from = static_cast<std::uintptr_t>(at);
+  if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) give_up_kept(from, from + static_cast<std::size_t>(bytes));
+  const long mapped = bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
+  if (mapped != -ENOMEM || kept_count.load(std::memory_order_relaxed) == 0) return mapped;
+  give_up_kept(0, UINTPTR_MAX);
+  return bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
 }
 
 long mprotect_call(long at, long bytes, long protection, long, long, long) {
   core::thread& me = *core::this_thread();
-  char* const open_from = reinterpret_cast<char*>(at);
-  if (me.opening && open_from > me.opening && open_from + bytes == me.opening + me.opening_bytes &&
+  const auto open_from = static_cast<std::uintptr_t>(at);
+  if (me.opening && open_from > me.opening && open_from + static_cast<std::size_t>(bytes) == me.opening + me.opening_bytes &&
       protection == (PROT_READ | PROT_WRITE)) {
-    char* const guard = me.opening;
-    me.opening = nullptr;
-    const long answer = bide_gate(SYS_madvise, sys::word(guard), open_from - guard, MADV_GUARD_INSTALL, 0, 0, 0);
-    if (!sys::failed(answer)) return 0;
+    const mapped_stack s{me.opening, me.opening_bytes, open_from - me.opening};
+    me.opening = 0;
+    bool guarded = me.opening_guard == s.guard;
+    if (!guarded) {
+      if (me.opening_guard)
+        bide_gate(SYS_madvise, sys::word(s.base), sys::word(me.opening_guard), MADV_GUARD_REMOVE, 0, 0, 0);
+      guarded = install_guard(s.base, s.guard);
+    }
+    if (guarded) {
+      note(s);
+      return 0;
+    }
     sys::features().guard_install = false;
-    return bide_gate(SYS_mprotect, sys::word(guard), open_from - guard, PROT_NONE, 0, 0, 0);
+    return bide_gate(SYS_mprotect, sys::word(s.base), sys::word(s.guard), PROT_NONE, 0, 0, 0);
   }
-  me.opening = nullptr;
+  me.opening = 0;
   return bide_gate(SYS_mprotect, at, bytes, protection, 0, 0, 0);
+}
+
+long munmap_call(long at, long bytes, long, long, long, long) {
+  const auto base = static_cast<std::uintptr_t>(at);
+  mapped_stack s;
+  {
+    base::spin_guard guard(lock);
+    mapped_stack& place = place_of(base);
+    if (place.base == base) {
+      s = place;
+      place = {};
+    }
+  }
+  give_up_kept(base, base + static_cast<std::size_t>(bytes));
+  const bool keeps = s.base && s.bytes == static_cast<std::size_t>(bytes) &&
+                     kept_count.load(std::memory_order_relaxed) < most_kept;
+  if (!keeps) return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
+  // libc takes a new stack to be all zero.
+  if (sys::failed(bide_gate(SYS_madvise, at + static_cast<long>(s.guard), bytes - static_cast<long>(s.guard), MADV_DONTNEED, 0, 0, 0)))
+    return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
+  {
+    base::spin_guard guard(lock);
+    const std::size_t count = kept_count.load(std::memory_order_relaxed);
+    if (count < most_kept) {
+      kept[count] = s;
+      kept_count.store(count + 1, std::memory_order_relaxed);
+      return 0;
+    }
+  }
+  return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
+}
+
+// The end of a thread: libc returns what of its stack lies deeper than 16 KiB. Where the thread has not been there, that is
+// a walk and a flush of the TLB for nothing.
+long madvise_call(long at, long bytes, long advice, long, long, long) {
+  constexpr long shallow = 48 * 1024;
+  if (advice == MADV_DONTNEED && bytes > shallow) {
+    bool own;
+    {
+      base::spin_guard guard(lock);
+      own = place_of(static_cast<std::uintptr_t>(at)).base == static_cast<std::uintptr_t>(at);
+    }
+    unsigned char there = 1;
+    const long page = (at + bytes - shallow) & ~4095L;
+    if (own && bide_gate(SYS_mincore, page, 4096, sys::word(&there), 0, 0, 0) == 0 && !(there & 1)) return 0;
+  }
+  return bide_gate(SYS_madvise, at, bytes, advice, 0, 0, 0);
+}
+
+long mremap_call(long at, long bytes, long new_bytes, long flags, long to, long) {
+  const auto from = static_cast<std::uintptr_t>(to);
+  if (flags & MREMAP_FIXED) give_up_kept(from, from + static_cast<std::size_t>(new_bytes));
+  return bide_gate(SYS_mremap, at, bytes, new_bytes, flags, to, 0);
+}
+
+void stacks_after_fork() noexcept {
+  if (lock.exchange(0, std::memory_order_relaxed) == 0) return;
+  // Somebody was about to change them.
+  kept_count.store(0, std::memory_order_relaxed);
+  for (mapped_stack& s : in_use) s = {};
 }
 
 }  // namespace bide::call

@@ -62,7 +62,7 @@ bool asks_of_own_fd(const request& r) noexcept {
 // What the kernel would do without making its caller wait: not worth the bracket of call_kernel.
 bool never_waits(long nr) noexcept {
   switch (nr) {
-    case SYS_mmap: case SYS_munmap: case SYS_mprotect: case SYS_madvise: case SYS_brk: case SYS_mremap:
+    case SYS_brk:
     case SYS_getpid: case SYS_getppid: case SYS_getuid: case SYS_geteuid: case SYS_getgid: case SYS_getegid:
     case SYS_clock_gettime: case SYS_gettimeofday: case SYS_epoll_ctl: case SYS_getsockopt: case SYS_getsockname:
     case SYS_getpeername: case SYS_bind: case SYS_listen: case SYS_lseek: case SYS_kill:

@@ -170,6 +170,9 @@ constexpr auto standard = [] {
   t[SYS_timer_delete] = timer_delete_call;
   t[SYS_mmap] = mmap_call;
   t[SYS_mprotect] = mprotect_call;
+  t[SYS_munmap] = munmap_call;
+  t[SYS_madvise] = madvise_call;
+  t[SYS_mremap] = mremap_call;
 #endif
   return t;
 }();

@@ -84,7 +84,8 @@ long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, in
   core::worker_core& mine = *core::this_worker();
   core::start_monitor();
   core::start_workers(*mine.runtime);
-  core::start(*t, mine.runtime->least_loaded(mine, core::prefer::balance), reinterpret_cast<char*>(at));
+  core::worker_core& home = mine.runtime->least_loaded(mine, core::prefer::balance);
+  (&home == &mine ? core::start_and_run : core::start)(*t, home, reinterpret_cast<char*>(at));
   return tid;
 }
 

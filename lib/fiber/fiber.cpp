@@ -52,10 +52,21 @@ void make_fresh(fiber& f) noexcept {
   f.name_length = 0;
 }
 
-void started(worker_core& home, fiber& f) noexcept {
+void enlist(worker_core& home, fiber& f) noexcept {
   home.all.push_back(f);
   home.live.store(home.live.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+void started(worker_core& home, fiber& f) noexcept {
+  enlist(home, f);
   make_ready(home, f);
+}
+
+void make_context(fiber& f, worker_core& home, char* top) noexcept {
+  char* low = f.stack.base + context::guard_size;
+  f.ctx = context::make(top, static_cast<std::size_t>(top - low));
+  f.home = &home;
+  if (context::tools::present) [[unlikely]] context::tools::context_made(f.tool, low, top);
 }
 
 void deliver_requests(message& m) noexcept {
@@ -138,8 +149,7 @@ extern "C" BIDE_UNCOUNTED context::arrival bide_fiber_main(context::arrival a) {
 void adopt_running(worker_core& w, fiber& f) noexcept {
   f.home = &w;
   f.state = fiber_state::ready;
-  w.all.push_back(f);
-  w.live.store(w.live.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  enlist(w, f);
   w.current = &f;
 }
 
@@ -176,10 +186,7 @@ fiber* make_fiber_apart(std::size_t stack_size) noexcept {
 }
 
 void start(fiber& f, worker_core& home, char* top) noexcept {
-  char* low = f.stack.base + context::guard_size;
-  f.ctx = context::make(top, static_cast<std::size_t>(top - low));
-  f.home = &home;
-  if (context::tools::present) [[unlikely]] context::tools::context_made(f.tool, low, top);
+  make_context(f, home, top);
   if (&home == this_worker()) return started(home, f);
   home.incoming.fetch_add(1, std::memory_order_relaxed);
   f.mail.about = &f;
@@ -190,6 +197,18 @@ void start(fiber& f, worker_core& home, char* top) noexcept {
   };
   BIDE_ASSERT(post(home, f.mail), "a fiber was started on a worker that has ended");
 }
+
+#ifdef BIDE_PRELOAD
+void start_and_run(fiber& f, worker_core& home, char* top) noexcept {
+  fiber& me = *home.current.get();
+  make_context(f, home, top);
+  enlist(home, f);
+  if (--home.until_check == 0 && turn_is_due(home)) return make_ready(home, f);
+  f.state = fiber_state::ready;
+  home.ready.push_front(me);  // its state is ready already
+  switch_to(home, me, f);
+}
+#endif
 
 void recycle(fiber& f) noexcept {
   if (f.home->watched) [[unlikely]] {

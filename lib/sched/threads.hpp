@@ -45,8 +45,8 @@ struct thread : fiber {
   stack_t alternate{};                     // sigaltstack(2); ss_flags SS_DISABLE: none
 
   // A stack that libc has just mapped without access and is about to open but for its guard: lib/call/memory.cpp.
-  char* opening = nullptr;
-  std::size_t opening_bytes = 0;
+  std::uintptr_t opening = 0;
+  std::size_t opening_bytes = 0, opening_guard = 0;  // of it, what has a guard already
 
   carrier* held_by = nullptr;              // the kernel thread it waits on in the kernel, which lost its worker to another
   char comm[16] = {};                      // prctl(2), PR_SET_NAME

@@ -234,6 +234,10 @@ TEST_SUITE("api/runtime") {
   }
 
   TEST_CASE("the child of a fork is free of its parent's runtimes") {
+    if (sanitized) {
+      MESSAGE("skipped: a sanitizer's state does not follow a fork with fibers");
+      return;
+    }
     const ending e = in_child([] {
       bide::runtime threaded, stepping(bide::stepped);
       auto t = threaded.spawn([] { bide::sleep_for(1h); });
