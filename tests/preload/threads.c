@@ -152,6 +152,85 @@ CASE(stacks_of_its_own) {
   say("other %s", join(start(where, (void *)1)) ? "here" : "elsewhere");
 }
 
+// A byte may be read by the kernel: write(2) says EFAULT where it can't be.
+static int readable(int pipe_end, const char *at) { return write(pipe_end, at, 1) == 1; }
+
+struct look {
+  size_t guard;
+  int pipe_end;
+  char *lowest;
+};
+static __thread char own_room[20000];
+
+// What a new thread may rely on, whoever had the stack before: its own variables are as the program set them, all of the
+// stack may be used, and below it nothing may.
+static void *look_around(void *value) {
+  struct look *l = value;
+  void *base;
+  size_t size;
+  pthread_attr_t how;
+  for (size_t i = 0; i < sizeof own_room; ++i) {
+    if (own_room[i]) return "a variable is used";
+  }
+  memset(own_room, 0xee, sizeof own_room);
+  pthread_getattr_np(pthread_self(), &how);
+  pthread_attr_getstack(&how, &base, &size);
+  pthread_attr_destroy(&how);
+  l->lowest = base;
+  if (!readable(l->pipe_end, base)) return "its end can't be read";
+  for (size_t below = 1; below < l->guard; below += 4096) {
+    if (readable(l->pipe_end, l->lowest - below)) return "no guard";
+  }
+  memset(l->lowest, 0xee, size / 2);  // deep
+  return "well";
+}
+
+static void look_around_by_all(struct look *looks, int *ends, int round) {
+  static const size_t guards[] = {4096, 65536, 4096, 16384};
+  pthread_t threads[12];
+  char away[4096];
+  for (int i = 0; i < 12; ++i) {
+    pthread_attr_t how;
+    pthread_attr_init(&how);
+    pthread_attr_setstacksize(&how, 8 << 20);
+    looks[i] = (struct look){guards[(round + i) % 4], ends[1], NULL};
+    pthread_attr_setguardsize(&how, looks[i].guard);
+    pthread_create(&threads[i], &how, look_around, &looks[i]);
+  }
+  for (int i = 0; i < 12; ++i) {
+    const char *said = join(threads[i]);
+    if (strcmp(said, "well")) say("round %d, thread %d: %s", round, i, said);
+  }
+  while (read(ends[0], away, sizeof away) > 0) {}
+}
+
+CASE(stacks_used_again) {
+  int ends[2];
+  struct look looks[12], more[12];
+  char *mine[12];
+  const size_t size = 65536;
+  int mapped = 0;
+  if (pipe2(ends, O_NONBLOCK)) return;
+  for (int round = 0; round < 8; ++round) look_around_by_all(looks, ends, round);
+  // Where the program maps something itself, because a stack is there no more, none comes to be.
+  for (int i = 0; i < 12; ++i) {
+    mine[i] = mmap(looks[i].lowest + (4 << 20), size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (mine[i] == MAP_FAILED) continue;
+    ++mapped;
+    memset(mine[i], 0x55, size);
+  }
+  for (int round = 0; round < 3; ++round) look_around_by_all(more, ends, round);
+  for (int i = 0; i < 12; ++i) {
+    for (size_t at = 0; mine[i] != MAP_FAILED && at < size; ++at) {
+      if (mine[i][at] == 0x55) continue;
+      say("a stack is on a map of the program's");
+      break;
+    }
+  }
+  say("%s", mapped >= 6 ? "free" : "taken");  // libc itself keeps 40 MB of them
+}
+
 __attribute__((noinline)) static int deeper(volatile int n) {
   volatile char room[512];
   room[0] = (char)n;
