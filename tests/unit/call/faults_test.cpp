@@ -173,7 +173,7 @@ bool makes_descriptor(long nr) {
 TEST_SUITE("call/faults") {
   TEST_CASE("every call of the table has its faults here, or a reason") {
     stage all;
-    // The sleeps ask the kernel nothing. The others are compared with the kernel's own answers in tests/differential;
+    // The sleeps ask the kernel nothing; signals' masks and actions, and prctl, are in the table for options::trap. The others are compared with the kernel's own answers in tests/differential;
     // their faults have no script.
     std::set<long> scripted{SYS_nanosleep, SYS_clock_nanosleep, SYS_open, SYS_creat, SYS_openat, SYS_openat2, SYS_pread64,
                             SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_copy_file_range,
@@ -182,7 +182,7 @@ TEST_SUITE("call/faults") {
                             SYS_futex_waitv, SYS_request_key, SYS_pause, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
                             SYS_splice, SYS_tee, SYS_vmsplice, SYS_sendfile, SYS_semop, SYS_semtimedop, SYS_msgsnd,
                             SYS_msgrcv, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_flock, SYS_getrandom, SYS_futex,
-                            SYS_sched_yield};
+                            SYS_sched_yield, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_prctl};
     for (const row& r : all.rows()) scripted.insert(r.nr);
     for (long nr = -1; (nr = bide::call::next_entry(nr)) >= 0;) {
       CAPTURE(nr);

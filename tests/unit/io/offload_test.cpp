@@ -329,7 +329,7 @@ TEST_SUITE("io/offload") {
   }
 
   TEST_CASE("who is cancelled before a job apart never begins it, though threads are idle") {
-    on_workers([] {
+    in_runtime([] {  // one worker: the fiber has not begun yet
       owned::begun = owned::dropped = 0;
       std::atomic<bool> go{true};
       bide::offload([] {});
