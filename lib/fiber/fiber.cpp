@@ -205,7 +205,7 @@ void start_and_run(fiber& f, worker_core& home, char* top) noexcept {
   enlist(home, f);
   if (--home.until_check == 0 && turn_is_due(home)) return make_ready(home, f);
   f.state = fiber_state::ready;
-  home.ready.push_front(me);  // its state is ready already
+  home.ready.push_back(me);  // its state is ready already
   switch_to(home, me, f);
 }
 #endif

@@ -120,11 +120,6 @@ class run_queue {
       first_ = &f;
     last_ = &f;
   }
-  void push_front(fiber& f) noexcept {
-    f.next = first_;
-    if (!first_) last_ = &f;
-    first_ = &f;
-  }
   fiber& take() noexcept {
     fiber& f = *first_;
     first_ = f.next;

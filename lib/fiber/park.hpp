@@ -97,8 +97,8 @@ fiber* make_fiber_apart(std::size_t stack_size) noexcept;
 // Starts it on `home`, which may be another worker. `top` is where its frames may begin.
 void start(fiber&, worker_core& home, char* top) noexcept;
 #ifdef BIDE_PRELOAD
-// The same on the caller's worker, and at once: the caller goes on when the new one parks or ends. A thread that is made
-// for a request so has done it before the next is made: few are alive at a time, and libc gives the next its stack.
+// The same on the caller's worker, and at once: the caller goes on behind those that are ready. A thread that is made
+// for a request so has done it before many more are made: few are alive at a time, and libc gives the next its stack.
 void start_and_run(fiber&, worker_core& home, char* top) noexcept;
 #endif
 
