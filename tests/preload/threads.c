@@ -160,7 +160,7 @@ struct look {
   int pipe_end;
   char *lowest;
 };
-static __thread char own_room[20000];
+static __thread char own_room[500];
 
 // What a new thread may rely on, whoever had the stack before: its own variables are as the program set them, all of the
 // stack may be used, and below it nothing may.
