@@ -119,18 +119,7 @@ bide_gate_tail:
         .cfi_undefined rip
         movq    RIP(%rdi), %rax
         movq    %rax, %gs:BLOCK_RESUME_AT
-        movq    R8(%rdi), %r8
-        movq    R9(%rdi), %r9
-        movq    R10(%rdi), %r10
-        movq    R12(%rdi), %r12
-        movq    R13(%rdi), %r13
-        movq    R14(%rdi), %r14
-        movq    R15(%rdi), %r15
-        movq    RSI(%rdi), %rsi
-        movq    RBP(%rdi), %rbp
-        movq    RBX(%rdi), %rbx
-        movq    RDX(%rdi), %rdx
-        movq    RAX(%rdi), %rax
+        LOAD_REGISTERS
         movq    RSP(%rdi), %rsp
         movq    RDI(%rdi), %rdi
         syscall
@@ -190,21 +179,6 @@ bide_gate_end_thread:
         .cfi_endproc
         .size   bide_gate_end_thread, . - bide_gate_end_thread
 #else
-        .macro  LOAD_ALL_BUT_RDI_AND_RSP
-        movq    R8(%rdi), %r8
-        movq    R9(%rdi), %r9
-        movq    R10(%rdi), %r10
-        movq    R12(%rdi), %r12
-        movq    R13(%rdi), %r13
-        movq    R14(%rdi), %r14
-        movq    R15(%rdi), %r15
-        movq    RSI(%rdi), %rsi
-        movq    RBP(%rdi), %rbp
-        movq    RBX(%rdi), %rbx
-        movq    RDX(%rdi), %rdx
-        movq    RAX(%rdi), %rax
-        .endm
-
 /*
  * void bide_gate_vfork(const greg_t *registers);
  *
@@ -230,7 +204,7 @@ bide_gate_vfork:
         movq    bide_behind_vfork@gottpoff(%rip), %rcx
         movq    RIP(%rdi), %rax
         movq    %rax, %fs:(%rcx)
-        LOAD_ALL_BUT_RDI_AND_RSP
+        LOAD_REGISTERS
         movq    RSP(%rdi), %rsp
         movq    RDI(%rdi), %rdi
         syscall
@@ -259,7 +233,7 @@ bide_gate_clone:
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset \saved, 0
         .endr
-        LOAD_ALL_BUT_RDI_AND_RSP
+        LOAD_REGISTERS
         movq    RDI(%rdi), %rdi
         syscall
         testq   %rax, %rax

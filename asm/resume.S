@@ -19,14 +19,7 @@
 bide_resume:
         .cfi_startproc
         .cfi_def_cfa rdi, 0
-        .cfi_offset rip, RIP
-        .cfi_offset rsp, RSP
-        .cfi_offset rbp, RBP
-        .cfi_offset rbx, RBX
-        .cfi_offset r12, R12
-        .cfi_offset r13, R13
-        .cfi_offset r14, R14
-        .cfi_offset r15, R15
+        CALLER_IN_REGISTERS
         testq   %rsi, %rsi
         jz      1f
         movl    bide_vector_mask(%rip), %eax
@@ -34,18 +27,7 @@ bide_resume:
         xrstor  (%rsi)
 1:      pushq   EFL(%rdi)
         popfq
-        movq    R8(%rdi), %r8
-        movq    R9(%rdi), %r9
-        movq    R10(%rdi), %r10
-        movq    R12(%rdi), %r12
-        movq    R13(%rdi), %r13
-        movq    R14(%rdi), %r14
-        movq    R15(%rdi), %r15
-        movq    RSI(%rdi), %rsi
-        movq    RBP(%rdi), %rbp
-        movq    RBX(%rdi), %rbx
-        movq    RDX(%rdi), %rdx
-        movq    RAX(%rdi), %rax
+        LOAD_REGISTERS
         movq    RIP(%rdi), %rcx
         movq    RSP(%rdi), %r11
         movq    RDI(%rdi), %rdi

@@ -86,14 +86,7 @@ bide_patched:
         cld
         movq    %rsp, %rbx
         .cfi_def_cfa rbx, 0
-        .cfi_offset rip, RIP
-        .cfi_offset rsp, RSP
-        .cfi_offset rbp, RBP
-        .cfi_offset rbx, RBX
-        .cfi_offset r12, R12
-        .cfi_offset r13, R13
-        .cfi_offset r14, R14
-        .cfi_offset r15, R15
+        CALLER_IN_REGISTERS
         /* XSAVEC to a 64-byte aligned area, whose header is zeroed first (Intel SDM, volume 1, 13.10). */
         subq    bide_vector_bytes(%rip), %rsp
         xorl    %edx, %edx

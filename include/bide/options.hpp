@@ -37,7 +37,7 @@ enum class trap_door : unsigned char {
   /// never by an exception, which no compiler expects of an instruction.
   ///
   /// Where it can't be (an older kernel, a program that uses SIGSYS itself, sanitizers), one line on stderr says why, and the
-  /// runtime goes on without. A call that traps costs about a microsecond more, and 4 KiB of stack; so does each call from
+  /// runtime goes on without. A call that traps costs about 3.5 times a bare one, and 4 KiB of stack; so does each call from
   /// within libc that has no door by its name, which goes to the kernel as it is. While such a runtime runs SIGSYS is its own:
   /// never blocked on its workers, nor in a handler's mask. sigaction on a thread beside them is to be libbide-hook's.
   on,

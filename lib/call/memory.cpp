@@ -6,6 +6,7 @@
 //
 // What libc unmaps is kept for the next, emptied: so few stacks does it keep itself (40 MB of them) that with a thread
 // for each request it would map and unmap one each time.
+#include <errno.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -77,6 +78,27 @@ void give_up_kept(std::uintptr_t from, std::uintptr_t to) noexcept {
   }
 }
 
+// What is kept is in nobody's way.
+long map(long at, long bytes, long protection, long flags, long fd, long offset) noexcept {
+  const long mapped = bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
+  if (mapped != -ENOMEM || kept_count.load(std::memory_order_relaxed) == 0) return mapped;
+  give_up_kept(0, UINTPTR_MAX);
+  return bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
+}
+
+// Emptied, because libc takes a new stack to be all zero. Returns whether there was room.
+bool keep(const mapped_stack& s) noexcept {
+  if (kept_count.load(std::memory_order_relaxed) == most_kept) return false;
+  const std::uintptr_t low = s.base + s.guard;
+  if (sys::failed(bide_gate(SYS_madvise, sys::word(low), sys::word(s.end() - low), MADV_DONTNEED, 0, 0, 0))) return false;
+  base::spin_guard guard(lock);
+  const std::size_t count = kept_count.load(std::memory_order_relaxed);
+  if (count == most_kept) return false;
+  kept[count] = s;
+  kept_count.store(count + 1, std::memory_order_relaxed);
+  return true;
+}
+
 bool install_guard(std::uintptr_t at, std::size_t bytes) noexcept {
   return !sys::failed(bide_gate(SYS_madvise, sys::word(at), sys::word(bytes), MADV_GUARD_INSTALL, 0, 0, 0));
 }
@@ -86,7 +108,7 @@ long map_stack(long bytes, long flags, core::thread& me) noexcept {
   me.opening = again.base;
   me.opening_guard = again.guard;
   if (!again.base) {
-    const long mapped = bide_gate(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
+    const long mapped = map(0, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
     if (sys::failed(mapped)) return mapped;
     me.opening = static_cast<std::uintptr_t>(mapped);
   }
@@ -102,10 +124,7 @@ long mmap_call(long at, long bytes, long protection, long flags, long fd, long o
   if (stack && sys::features().guard_install) return map_stack(bytes, flags, *core::this_thread());
   const auto from = static_cast<std::uintptr_t>(at);
   if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) give_up_kept(from, from + static_cast<std::size_t>(bytes));
-  const long mapped = bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
-  if (mapped != -ENOMEM || kept_count.load(std::memory_order_relaxed) == 0) return mapped;
-  give_up_kept(0, UINTPTR_MAX);
-  return bide_gate(SYS_mmap, at, bytes, protection, flags, fd, offset);
+  return map(at, bytes, protection, flags, fd, offset);
 }
 
 long mprotect_call(long at, long bytes, long protection, long, long, long) {
@@ -123,7 +142,8 @@ long mprotect_call(long at, long bytes, long protection, long, long, long) {
     }
     if (guarded) {
       note(s);
-      return 0;
+      // Who had it may have closed a part of it.
+      return me.opening_guard ? bide_gate(SYS_mprotect, at, bytes, protection, 0, 0, 0) : 0;
     }
     sys::features().guard_install = false;
     return bide_gate(SYS_mprotect, sys::word(s.base), sys::word(s.guard), PROT_NONE, 0, 0, 0);
@@ -144,21 +164,7 @@ long munmap_call(long at, long bytes, long, long, long, long) {
     }
   }
   give_up_kept(base, base + static_cast<std::size_t>(bytes));
-  const bool keeps = s.base && s.bytes == static_cast<std::size_t>(bytes) &&
-                     kept_count.load(std::memory_order_relaxed) < most_kept;
-  if (!keeps) return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
-  // libc takes a new stack to be all zero.
-  if (sys::failed(bide_gate(SYS_madvise, at + static_cast<long>(s.guard), bytes - static_cast<long>(s.guard), MADV_DONTNEED, 0, 0, 0)))
-    return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
-  {
-    base::spin_guard guard(lock);
-    const std::size_t count = kept_count.load(std::memory_order_relaxed);
-    if (count < most_kept) {
-      kept[count] = s;
-      kept_count.store(count + 1, std::memory_order_relaxed);
-      return 0;
-    }
-  }
+  if (s.base && s.bytes == static_cast<std::size_t>(bytes) && keep(s)) return 0;
   return bide_gate(SYS_munmap, at, bytes, 0, 0, 0, 0);
 }
 

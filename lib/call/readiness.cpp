@@ -79,7 +79,7 @@ constexpr std::size_t few = 8;
 // What poll(2) would have said when the loop last looked, from what epoll(7) told it then: the same file operation answers
 // both. Returns how many are ready, 0 where that isn't known of each, or -EFAULT. What has another number, too, goes on
 // after this one is closed, which only poll(2) sees.
-long answer(pollfd* fds, std::size_t count, const io::fd_wait* place) noexcept {
+long answer(pollfd* fds, std::size_t count, const io::fd_wait* place, const io::fd_wait* end) noexcept {
   if (count > few) return 0;
   short told[few];
   long found = 0;
@@ -88,9 +88,10 @@ long answer(pollfd* fds, std::size_t count, const io::fd_wait* place) noexcept {
     if (fds[i].fd < 0) continue;
     const io::fd_facts* f = io::facts_if_any(fds[i].fd);
     if ((fds[i].events & ~(POLLIN | POLLOUT)) || !f || !f->is_sole()) return 0;
+    const int places = !!(fds[i].events & POLLIN) + !!(fds[i].events & POLLOUT);
+    if (end - place < places) return 0;  // another thread has changed the list meanwhile
     std::uint32_t seen = 0;
-    if (fds[i].events & POLLIN) seen |= place++->seen;
-    if (fds[i].events & POLLOUT) seen |= place++->seen;
+    for (int taken = 0; taken < places; ++taken) seen |= place++->seen;
     if (seen & io::fd_slot::unknown) return 0;
     told[i] = static_cast<short>(seen & static_cast<unsigned>(fds[i].events | POLLERR | POLLHUP));
     found += told[i] != 0;
@@ -140,7 +141,7 @@ long wait_for_any(pollfd* fds, std::size_t count, const char* name, std::int64_t
     const io::waiting_here counted(reactor);
     how = core::park(w, {name, count == 1 ? fds[0].fd : -1, true}, until, core::cancel_point::yes);
   }
-  const long found = error || how != wait_result::ready ? 0 : answer(fds, count, places);
+  const long found = error || how != wait_result::ready ? 0 : answer(fds, count, places, places + used);
   for (std::size_t i = 0; i < used; ++i) {
     if (places[i].error && places[i].error != -EBADF) error = places[i].error;
     places[i].~fd_wait();

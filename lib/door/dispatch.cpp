@@ -37,6 +37,12 @@ int arm_dispatch() noexcept {
 
 void disarm_dispatch() noexcept { sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, dispatch_off, 0, 0, 0); }
 
+unsigned vector_state() noexcept {
+  unsigned state, b, c, d;
+  asm volatile("cpuid" : "=a"(state), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(0));
+  return state;
+}
+
 int handle_dispatch(void (*handler)(int, siginfo_t*, void*), sys::signal_action* before) noexcept {
   const sys::signal_action ours = sys::handler(handler, SA_SIGINFO | SA_NODEFER);
   return static_cast<int>(sys::rt_sigaction(SIGSYS, &ours, before));

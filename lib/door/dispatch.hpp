@@ -19,6 +19,9 @@ const char* dispatch_obstacle() noexcept;
 int arm_dispatch() noexcept;
 void disarm_dispatch() noexcept;
 
+// What of the vector state there is, as XCR0 has it (Intel SDM, volume 1, 13.1).
+unsigned vector_state() noexcept;
+
 // Installs SIGSYS's handler, which is to leave by bide_resume. Returns 0 or -errno.
 int handle_dispatch(void (*handler)(int, siginfo_t*, void*), sys::signal_action* before) noexcept;
 

@@ -213,3 +213,16 @@ struct kept {
 };
 
 }  // namespace bide::door
+
+// A record in the memory of libc's own: `n`_r, or what takes its place, finds it.
+#define BIDE_RECORD(type, n, parameters, arguments, ...)                                \
+  namespace {                                                                           \
+  BIDE_NAME(n);                                                                         \
+  ::bide::door::kept<type> n##_kept;                                                    \
+  }                                                                                     \
+  extern "C" BIDE_API type* n parameters {                                              \
+    const auto libc = ::bide::door::real<type* parameters>(n##_name);                   \
+    if (!libc) return nullptr;                                                          \
+    if (!::bide::door::on_fiber()) return libc arguments;                               \
+    return n##_kept.find(#n, __VA_ARGS__);                                              \
+  }

@@ -30,21 +30,7 @@ struct in_netgroup : door::lone_job {
 
 }  // namespace
 
-#define BIDE_UNWRAP(...) __VA_ARGS__
-
-// A record in the memory of libc's own: `n`_r, or what takes its place, finds it.
-#define BIDE_RECORD(type, n, parameters, arguments, ...)                      \
-  namespace {                                                                 \
-  BIDE_NAME(n);                                                               \
-  door::kept<type> n##_kept;                                                  \
-  }                                                                           \
-  extern "C" BIDE_API type* n parameters {                                    \
-    const auto libc = door::real<type* parameters>(n##_name);                 \
-    if (!libc) return nullptr;                                                \
-    if (!door::on_fiber()) return libc arguments;                             \
-    return n##_kept.find(#n, __VA_ARGS__);                                    \
-  }
-// And in the caller's.
+// A record in the caller's memory.
 #define BIDE_RECORD_R(type, n, parameters, arguments, ...)                    \
   namespace {                                                                 \
   BIDE_NAME(n);                                                               \

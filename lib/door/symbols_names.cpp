@@ -86,16 +86,9 @@ extern "C" BIDE_API int getnameinfo(const sockaddr* address, socklen_t length, c
 #define BIDE_UNWRAP(...) __VA_ARGS__
 #define BIDE_HOST(n, parameters, arguments, ...)                                                                         \
   namespace {                                                                                                            \
-  BIDE_NAME(n);                                                                                                          \
   BIDE_NAME(n##_r);                                                                                                      \
-  door::kept<hostent> n##_kept;                                                                                          \
   }                                                                                                                      \
-  extern "C" BIDE_API hostent* n parameters {                                                                            \
-    const auto libc = door::real<hostent* parameters>(n##_name);                                                         \
-    if (!libc) return nullptr;                                                                                           \
-    if (!door::on_fiber()) return libc arguments;                                                                        \
-    return n##_kept.find(#n, door::asking_host(n##_r_name, __VA_ARGS__));                                                \
-  }                                                                                                                      \
+  BIDE_RECORD(hostent, n, parameters, arguments, door::asking_host(n##_r_name, __VA_ARGS__))                             \
   extern "C" BIDE_API int n##_r(BIDE_UNWRAP parameters, hostent* to, char* memory, size_t size, hostent** out, int* error) { \
     const auto libc = door::real<int(BIDE_UNWRAP parameters, hostent*, char*, size_t, hostent**, int*)>(n##_r_name);     \
     if (!libc) return EAGAIN;                                                                                            \

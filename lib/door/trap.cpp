@@ -61,10 +61,8 @@ void on_trap(int number, siginfo_t* info, void* context) {
 }  // namespace
 
 int open_trap() noexcept {
-  unsigned a, b, c, d;
-  asm volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(0));
-  // x87, SSE, AVX, AVX-512: what libc's code uses between a call and its return (Intel SDM, volume 1, 13.1).
-  bide_vector_mask = a & 0xe7;
+  // x87, SSE, AVX, AVX-512: what libc's code uses between a call and its return.
+  bide_vector_mask = vector_state() & 0xe7;
   bide_vector_bytes = bide_vector_mask & 0xe0 ? 2816 : 1088;
   return handle_dispatch(on_trap, nullptr);
 }

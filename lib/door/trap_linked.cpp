@@ -28,10 +28,12 @@ struct range {
   std::uintptr_t begin, end;
 };
 
-// libc's code, before the door is open first; never changed again.
-constexpr int most_ranges = 16;
-range libc_code[most_ranges];
-int ranges = 0;
+struct code {
+  static constexpr int most = 16;
+  range parts[most];
+  int count = 0;
+};
+code libc_code;  // before the door is open first; never changed again
 
 std::atomic<std::uint32_t> lock{0};
 unsigned opened = 0;  // guarded by lock: runtimes that have the door
@@ -48,22 +50,25 @@ bool belongs_to_libc(const dl_phdr_info& object) noexcept {
   return false;
 }
 
-void find_libc_code() noexcept {
-  if (ranges) return;
-  dl_iterate_phdr([](dl_phdr_info* object, std::size_t, void*) {
+// The loader's lock is held meanwhile: with none of ours.
+code find_libc_code() noexcept {
+  code found;
+  dl_iterate_phdr([](dl_phdr_info* object, std::size_t, void* to) {
+    auto& all = *static_cast<code*>(to);
     if (!belongs_to_libc(*object)) return 0;
-    for (int i = 0; i < object->dlpi_phnum && ranges < most_ranges; ++i) {
+    for (int i = 0; i < object->dlpi_phnum && all.count < code::most; ++i) {
       const ElfW(Phdr)& p = object->dlpi_phdr[i];
       if (p.p_type != PT_LOAD || !(p.p_flags & PF_X)) continue;
-      libc_code[ranges++] = {object->dlpi_addr + p.p_vaddr, object->dlpi_addr + p.p_vaddr + p.p_memsz};
+      all.parts[all.count++] = {object->dlpi_addr + p.p_vaddr, object->dlpi_addr + p.p_vaddr + p.p_memsz};
     }
     return 0;
-  }, nullptr);
+  }, &found);
+  return found;
 }
 
 bool in_libc(std::uintptr_t at) noexcept {
-  for (int i = 0; i < ranges; ++i) {
-    if (at >= libc_code[i].begin && at < libc_code[i].end) return true;
+  for (int i = 0; i < libc_code.count; ++i) {
+    if (at >= libc_code.parts[i].begin && at < libc_code.parts[i].end) return true;
   }
   return false;
 }
@@ -104,24 +109,28 @@ const char* obstacle() noexcept {
 
 namespace bide::core {
 
-bool open_trap_door() noexcept {
+namespace {
+
+// Returns why it can't be; null: it is open.
+const char* open_or_say_why(const door::code& libc) noexcept {
   const base::spin_guard guard(door::lock);
-  const char* why = door::opened ? nullptr : door::obstacle();
-  if (!door::opened && !why) {
-    door::find_libc_code();
-    unsigned mask, b, c, d;
-    asm volatile("cpuid" : "=a"(mask), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(0));
-    bide_vector_mask = mask;  // all that the kernel keeps in a signal's frame
+  if (!door::opened) {
+    if (const char* why = door::obstacle()) return why;
+    if (!door::libc_code.count) door::libc_code = libc;
+    bide_vector_mask = door::vector_state();  // all that the kernel keeps in a signal's frame
     sys::signal_action before;
-    if (door::handle_dispatch(door::on_trap, &before) == 0)
-      call::take_sigsys(before);
-    else
-      why = "SIGSYS can't be handled";
+    if (door::handle_dispatch(door::on_trap, &before) != 0) return "SIGSYS can't be handled";
+    call::take_sigsys(before);
   }
-  if (!why) {
-    ++door::opened;
-    return true;
-  }
+  ++door::opened;
+  return nullptr;
+}
+
+}  // namespace
+
+bool open_trap_door() noexcept {
+  const char* why = open_or_say_why(door::find_libc_code());
+  if (!why) return true;
   base::text t;
   (t << "bide: no trap door (options::trap): " << why << "; calls that pass libc's names block their worker\n").to_stderr();
   return false;

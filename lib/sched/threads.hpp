@@ -9,9 +9,9 @@
 #include <cstdint>
 
 #include "lib/fiber/fiber.hpp"
+#include "lib/sys/signal_action.hpp"
 
 struct robust_list_head;
-#include "lib/sys/signal_action.hpp"
 
 namespace bide::core {
 
