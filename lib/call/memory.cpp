@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "lib/base/spin.hpp"
@@ -39,16 +40,21 @@ constinit std::atomic<std::uint32_t> lock{0};
 constinit mapped_stack in_use[places];    // guarded by lock
 constinit mapped_stack kept[most_kept];   // guarded by lock
 constinit std::atomic<std::size_t> kept_count{0};  // written under lock
+constinit std::atomic<bool> guards_vary{false};    // there has been one of more than a page
 
 mapped_stack& place_of(std::uintptr_t base) noexcept {
   const std::uint64_t page = base >> 12;
   return in_use[(page ^ page >> 10 ^ page >> 20) % places];
 }
 
-void note(const mapped_stack& s) noexcept {
+// Returns whether it is known of now.
+bool note(const mapped_stack& s) noexcept {
+  if (s.guard > context::page) guards_vary.store(true, std::memory_order_relaxed);
   base::spin_guard guard(lock);
   mapped_stack& place = place_of(s.base);
-  if (!place.base || place.base == s.base) place = s;
+  if (place.base && place.base != s.base) return false;
+  place = s;
+  return true;
 }
 
 // Takes out one of those kept of which `fits` says so.
@@ -99,8 +105,42 @@ bool keep(const mapped_stack& s) noexcept {
   return true;
 }
 
-bool install_guard(std::uintptr_t at, std::size_t bytes) noexcept {
-  return !sys::failed(bide_gate(SYS_madvise, sys::word(at), sys::word(bytes), MADV_GUARD_INSTALL, 0, 0, 0));
+bool change_guard(std::uintptr_t at, std::size_t bytes, int how) noexcept {
+  return !sys::failed(bide_gate(SYS_madvise, sys::word(at), sys::word(bytes), how, 0, 0, 0));
+}
+
+// Guards a stack of which libc opens all else, at `open_from`. `guard_there`: of one that was kept, what it has; else 0.
+long close_below(const mapped_stack& s, std::size_t guard_there, long open_from, long open_bytes) noexcept {
+  const bool used_before = guard_there != 0;
+  // libc may open a part of a wide guard again, which has to be known then.
+  const bool may_install = note(s) || s.guard <= context::page;
+  if (used_before && !(may_install && guard_there == s.guard)) {
+    change_guard(s.base, guard_there, MADV_GUARD_REMOVE);
+    guard_there = 0;
+  }
+  if (!guard_there && !(may_install && change_guard(s.base, s.guard, MADV_GUARD_INSTALL))) {
+    if (may_install) sys::features().guard_install = false;
+    const long answer = bide_gate(SYS_mprotect, sys::word(s.base), sys::word(s.guard), PROT_NONE, 0, 0, 0);
+    if (answer) return answer;
+  }
+  // Who had it may have closed a part of it.
+  return used_before ? bide_gate(SYS_mprotect, open_from, open_bytes, PROT_READ | PROT_WRITE, 0, 0, 0) : 0;
+}
+
+// libc gives a stack of its own store to a thread that wants less of a guard, and opens the rest: mprotect(2) doesn't open
+// what MADV_GUARD_INSTALL has closed.
+void open_guard(std::uintptr_t from, std::uintptr_t to) noexcept {
+  std::uintptr_t end = 0;
+  {
+    base::spin_guard guard(lock);
+    for (mapped_stack& s : in_use) {
+      if (!s.base || from < s.base || from >= s.base + s.guard) continue;
+      end = std::min(to, s.base + s.guard);
+      s.guard = from - s.base;
+      break;
+    }
+  }
+  if (end) change_guard(from, end - from, MADV_GUARD_REMOVE);
 }
 
 long map_stack(long bytes, long flags, core::thread& me) noexcept {
@@ -134,21 +174,11 @@ long mprotect_call(long at, long bytes, long protection, long, long, long) {
       protection == (PROT_READ | PROT_WRITE)) {
     const mapped_stack s{me.opening, me.opening_bytes, open_from - me.opening};
     me.opening = 0;
-    bool guarded = me.opening_guard == s.guard;
-    if (!guarded) {
-      if (me.opening_guard)
-        bide_gate(SYS_madvise, sys::word(s.base), sys::word(me.opening_guard), MADV_GUARD_REMOVE, 0, 0, 0);
-      guarded = install_guard(s.base, s.guard);
-    }
-    if (guarded) {
-      note(s);
-      // Who had it may have closed a part of it.
-      return me.opening_guard ? bide_gate(SYS_mprotect, at, bytes, protection, 0, 0, 0) : 0;
-    }
-    sys::features().guard_install = false;
-    return bide_gate(SYS_mprotect, sys::word(s.base), sys::word(s.guard), PROT_NONE, 0, 0, 0);
+    return close_below(s, me.opening_guard, at, bytes);
   }
   me.opening = 0;
+  if ((protection & PROT_READ) && guards_vary.load(std::memory_order_relaxed))
+    open_guard(open_from, open_from + static_cast<std::size_t>(bytes));
   return bide_gate(SYS_mprotect, at, bytes, protection, 0, 0, 0);
 }
 

@@ -192,8 +192,8 @@ static void look_around_by_all(struct look *looks, int *ends, int round) {
   for (int i = 0; i < 12; ++i) {
     pthread_attr_t how;
     pthread_attr_init(&how);
-    pthread_attr_setstacksize(&how, 8 << 20);
     looks[i] = (struct look){guards[(round + i) % 4], ends[1], NULL};
+    pthread_attr_setstacksize(&how, (8 << 20) - looks[i].guard);  // libc maps both together: all are alike
     pthread_attr_setguardsize(&how, looks[i].guard);
     pthread_create(&threads[i], &how, look_around, &looks[i]);
   }
