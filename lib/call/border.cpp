@@ -8,6 +8,7 @@
 #include "lib/call/table.hpp"
 #include "lib/call/trapped.hpp"
 #include "lib/fiber/park.hpp"
+#include "lib/io/fd_table.hpp"
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sched/signals.hpp"
@@ -25,6 +26,8 @@ long bide_raw(long nr, long a, long b, long c, long d, long e, long f) noexcept 
 }
 
 void bide_leaving(int fd) noexcept { bide::call::leaving(fd); }
+
+void bide_sharing() noexcept { bide::io::all_fds_shared(); }
 
 int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept {
   if (!work) return -EINVAL;

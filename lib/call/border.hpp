@@ -21,6 +21,9 @@ BIDE_API long bide_raw(long nr, long a, long b, long c, long d, long e, long f) 
 // A number's owner is about to go, by other means than a call of the table. Any thread.
 BIDE_API void bide_leaving(int fd) noexcept;
 
+// Another process may hold every descriptor from now on. Any thread.
+BIDE_API void bide_sharing() noexcept;
+
 // Runs `work` on an offload thread and parks until it has; `what` is told in reports. Returns 0 or -EAGAIN.
 BIDE_API int bide_offload(void (*work)(void*), void* argument, const char* what) noexcept;
 

@@ -1,7 +1,9 @@
-// Programs run and waited for by libc, and the system's log.
+// Programs started, run and waited for by libc, and the system's log.
 //
+// A program that is started holds the descriptors it inherits: what was remembered of them as nobody else's is so no more.
 // A wait in system() or syslog() is ended as libc does it when its thread is cancelled: the program is killed and waited for,
 // the log let go. pclose() goes on by itself until its program has ended, for whoever else may be waiting for that.
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,12 @@
 namespace {
 using namespace bide;
 
+BIDE_NAME(posix_spawn);
+BIDE_NAME(posix_spawnp);
+BIDE_NAME(pidfd_spawn);
+BIDE_NAME(pidfd_spawnp);
+BIDE_NAME(vfork);
+BIDE_NAME(popen);
 BIDE_NAME(system);
 BIDE_NAME(pclose);
 BIDE_NAME(vsyslog);
@@ -39,13 +47,51 @@ long cancellable(const char* what, Work work) {
   return end;
 }
 
+using spawner = int(int*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*, char* const*);
+
+template <class... Arguments>
+int spawn(const door::name& n, Arguments... arguments) {
+  const auto libc = door::real<spawner>(n);
+  if (!libc) return ENOSYS;
+  bide_sharing();
+  return libc(arguments...);
+}
+
 }  // namespace
+
+#define BIDE_SPAWN(n)                                                                                             \
+  extern "C" BIDE_API int n(int* child, const char* program, const posix_spawn_file_actions_t* actions,            \
+                            const posix_spawnattr_t* how, char* const* arguments, char* const* environment) {      \
+    return spawn(n##_name, child, program, actions, how, arguments, environment);                                 \
+  }
+BIDE_SPAWN(posix_spawn)
+BIDE_SPAWN(posix_spawnp)
+BIDE_SPAWN(pidfd_spawn)
+BIDE_SPAWN(pidfd_spawnp)
+
+// For asm/vfork.S.
+extern "C" __attribute__((visibility("hidden"))) void* bide_before_vfork() {
+  if (!vfork_name.real) door::find_libc(vfork_name);
+  bide_sharing();
+  return vfork_name.real;
+}
+
+extern "C" BIDE_API FILE* popen(const char* command, const char* mode) {
+  const auto libc = door::real<FILE*(const char*, const char*)>(popen_name);
+  if (!libc) {
+    errno = ENOSYS;
+    return nullptr;
+  }
+  bide_sharing();
+  return libc(command, mode);
+}
 
 BIDE_ELSEWHERE(int, wordexp, (const char* words, wordexp_t* to, int flags), (words, to, flags), WRDE_NOSPACE)
 
 extern "C" BIDE_API int system(const char* command) {
   const auto libc = door::real<int(const char*)>(system_name);
   if (!libc) return -1;
+  bide_sharing();
   if (!door::on_fiber()) return libc(command);
   int answer = -1;
   if (const long end = cancellable("system", [&] { answer = libc(command); })) return static_cast<int>(door::with_errno(end));

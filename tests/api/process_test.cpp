@@ -1,7 +1,11 @@
 #include "support.hpp"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <thread>
@@ -36,9 +40,68 @@ bool serves() {
   return well;
 }
 
+// dd sets its input's flags as it is told, and leaves them so.
+const char* const setter = "dd iflag=nonblock count=0 status=none";
+
+void by_posix_spawn(int fd) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
+  const char* const words[] = {"sh", "-c", setter, nullptr};
+  pid_t child = -1;
+  CHECK(posix_spawnp(&child, words[0], &actions, nullptr, const_cast<char* const*>(words), environ) == 0);
+  posix_spawn_file_actions_destroy(&actions);
+  CHECK(end_of(child) == 0);
+}
+
+void by_vfork(int fd) {
+  const int flags = fcntl(fd, F_GETFL) | O_NONBLOCK;
+  const pid_t child = vfork();
+  if (child == 0) _exit(syscall(SYS_fcntl, fd, F_SETFL, flags) != 0);
+  CHECK(end_of(child) == 0);
+}
+
+std::string command_for(int fd) { return std::string(setter) + " <&" + std::to_string(fd); }
+
+void by_system(int fd) { CHECK(system(("bash -c '" + command_for(fd) + "'").c_str()) == 0); }
+
+void by_popen(int fd) {
+  FILE* command = popen(("bash -c '" + command_for(fd) + "'").c_str(), "r");
+  REQUIRE(command);
+  CHECK(pclose(command) == 0);
+}
+
 }  // namespace
 
 TEST_SUITE("api/process") {
+  TEST_CASE("what a program does to a descriptor that it inherits counts at once, however it was started") {
+    const std::pair<std::string, void (*)(int)> ways[] = {
+        {"posix_spawn", by_posix_spawn}, {"vfork", by_vfork}, {"system", by_system}, {"popen", by_popen}};
+    bide::run([&] {
+      for (const auto& [name, set] : ways) {
+        CAPTURE(name);
+        // What nobody can have changed is looked at again after a quarter of a second; the best of three, if the machine is busy.
+        auto best = std::chrono::steady_clock::duration::max();
+        for (int i = 0; i < 3; ++i) {
+          int ends[2];
+          REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+          char room[8];
+          auto writer = bide::spawn([&] { return write(ends[1], "hello", 5); });
+          CHECK(read(ends[0], room, sizeof room) == 5);
+          CHECK(writer.get() == 5);
+          set(ends[0]);
+          const auto begin = std::chrono::steady_clock::now();
+          CHECK(read(ends[0], room, sizeof room) == -1);
+          CHECK(errno == EAGAIN);
+          best = std::min(best, std::chrono::steady_clock::now() - begin);
+          close(ends[0]);
+          close(ends[1]);
+        }
+        CHECK(best < 200ms);
+      }
+    });
+  }
+
   TEST_CASE("a fork in the first fiber gives a child with that fiber and a loop of its own") {
     if (sanitized) {
       MESSAGE("skipped: a sanitizer's state does not follow a fork with fibers");
