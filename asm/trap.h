@@ -11,6 +11,7 @@
 
 #ifndef __ASSEMBLER__
 
+#include <signal.h>
 #include <sys/ucontext.h>
 
 #ifdef __cplusplus
@@ -42,6 +43,10 @@ extern const char bide_copy_move[], bide_copy_fault[];
 /* As bide_gate for a call that may wait: -EINTR when a signal was noted since the last look. */
 long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
 extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
+
+/* The handler of ticks; it goes on in bide_on_tick where the stack has room. */
+void bide_gate_tick(int number, siginfo_t *info, void *context);
+void bide_on_tick(int number, siginfo_t *info, void *context);
 
 /* Makes the program's own call with all its registers on its own stack, for vfork. */
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));

@@ -39,6 +39,22 @@ void stop_call_before_it_waits(ucontext_t& u) noexcept {
     rip = reinterpret_cast<greg_t>(bide_gate_wait_abort);
 }
 
+// Where the stack has no room for a signal's frame the kernel makes a SIGSEGV of the signal, which looks like that of an
+// address that can't be one. If a tick is missing, the instruction is tried once more: the program's own fault comes again.
+bool was_tick_without_room(const siginfo_t& info) noexcept {
+  std::atomic<std::uint32_t>& missing = context::this_block().ticks_sent;
+  if (info.si_signo != SIGSEGV || info.si_code != SI_KERNEL || !missing.load(std::memory_order_relaxed)) return false;
+  missing.fetch_sub(1, std::memory_order_relaxed);
+  return true;
+}
+
+// The runtime looks for what came as it leaves, or before it waits.
+void tell_runtime(context::carrier_block& block, core::worker_core* w, ucontext_t& u) noexcept {
+  block.signalled.store(1, std::memory_order_seq_cst);
+  if (w) w->signalled.store(1, std::memory_order_seq_cst);
+  stop_call_before_it_waits(u);
+}
+
 // A thread that computes has had its slice: others run first, if there are any.
 void preempt(core::worker_core& w) noexcept {
   core::thread& me = *core::this_thread();
@@ -85,6 +101,7 @@ void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) 
 void on_signal(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
   if (number == SIGSEGV && info->si_code > 0 && context::mend_thread_pointer()) return;  // a real fault comes again
+  if (was_tick_without_room(*info)) return tell_runtime(context::this_block(), core::this_worker(), u);
   if (ends_copy(number, u)) return;
   core::back_from_tail();
   context::carrier_block& block = context::this_block();
@@ -125,9 +142,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
     return;
   }
   if (!is_tick(*info)) core::note_signal(*info);
-  block.signalled.store(1, std::memory_order_seq_cst);
-  if (w) w->signalled.store(1, std::memory_order_seq_cst);
-  stop_call_before_it_waits(u);
+  tell_runtime(block, w, u);
   if (is_tick(*info)) return;
   if (core::worker* zero = core::worker_at(0)) {
     zero->signalled.store(1, std::memory_order_seq_cst);  // pairs with rest(): seen before it sleeps, or rung after
@@ -136,3 +151,5 @@ void on_signal(int number, siginfo_t* info, void* context) {
 }
 
 }  // namespace bide::door
+
+extern "C" void bide_on_tick(int number, siginfo_t* info, void* context) { bide::door::on_signal(number, info, context); }

@@ -296,6 +296,7 @@ void keep_kernel_thread() noexcept {
 }
 
 void interrupt_carrier(carrier& c) noexcept {
+  c.block.ticks_sent.fetch_add(1, std::memory_order_relaxed);
   sys::raw(SYS_tgkill, sys::raw(SYS_getpid), c.tid, tick_signal);
 }
 
@@ -341,6 +342,7 @@ void carriers_after_fork(worker_core& mine) noexcept {
   base::one_worker = true;
   auto& me = *static_cast<carrier*>(mine.carrier);
   me.tid = sys::raw(SYS_gettid);
+  me.block.ticks_sent.store(0, std::memory_order_relaxed);
   me.given.store(nullptr, std::memory_order_relaxed);
   me.stack = nullptr;  // it is the process's first kernel thread, and stays
   mine.in_kernel.store(nullptr, std::memory_order_relaxed);

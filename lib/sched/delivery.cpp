@@ -82,7 +82,7 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
     sys::raw(SYS_rt_sigaction, n, &k, nullptr, sizeof(signal_set));
   }
   signal_action tick;
-  tick.function = reinterpret_cast<void*>(handler);
+  tick.function = reinterpret_cast<void*>(bide_gate_tick);
   tick.flags = SA_SIGINFO | SA_NODEFER | sa_restorer;
   tick.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   tick.mask = while_noted;

@@ -426,6 +426,36 @@ CASE(overflow_is_handled_on_the_alternate_stack) {
   join(start(overflows, NULL));
 }
 
+static uint64_t two_slices;  // of the time stamp counter
+__attribute__((noinline)) static void compute_with_left(const char *low, size_t left) {
+  volatile char *room = __builtin_alloca((size_t)((char *)__builtin_frame_address(0) - low) - left);
+  room[0] = 1;
+  const uint64_t from = __builtin_ia32_rdtsc();
+  while (__builtin_ia32_rdtsc() - from < two_slices) __builtin_ia32_pause();
+}
+static void *computes_where_its_stack_ends(void *unused) {
+  stack_t s = {.ss_sp = malloc(65536), .ss_size = 65536};
+  sigaltstack(&s, NULL);
+  pthread_attr_t have;
+  void *low;
+  size_t size;
+  pthread_getattr_np(pthread_self(), &have);
+  pthread_attr_getstack(&have, &low, &size);
+  pthread_attr_destroy(&have);
+  for (size_t left = 256; left < 6144; left += left < 2048 ? 256 : left < 4096 ? 96 : 512) compute_with_left(low, left);
+  return unused;
+}
+
+// What interrupts a thread that computes needs room for its registers, and the handler of an overflow is for overflows.
+CASE(a_thread_computes_where_its_stack_ends) {
+  handle(SIGSEGV, say_overflow, SA_ONSTACK);
+  const uint64_t from = __builtin_ia32_rdtsc();
+  nap(25);
+  two_slices = __builtin_ia32_rdtsc() - from;
+  join(start(computes_where_its_stack_ends, NULL));
+  say("to its end");
+}
+
 static void *divides(void *unused) {
   volatile int zero = 0;
   return (void *)(long)(1 / zero + (unused != NULL));
