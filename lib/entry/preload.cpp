@@ -56,6 +56,15 @@ bool is_off(const char* name) noexcept {
   return given && (!strcmp(given, "off") || !strcmp(given, "0"));
 }
 
+bool wants_patches() noexcept {
+  const char* given = getenv("BIDE_PATCH");
+  if (!given || !*given || !strcmp(given, "on") || !strcmp(given, "1")) return true;
+  if (is_off("BIDE_PATCH")) return false;
+  base::text t;
+  (t << "bide: BIDE_PATCH=" << given << " is neither on nor off; taken as on\n").to_stderr();
+  return true;
+}
+
 // Two libbide-preload.so in LD_PRELOAD: the one that was first has the threads, and all that this one calls as well.
 bool another_serves() noexcept { return sys::raw(SYS_prctl, pr_set_syscall_user_dispatch, 0, 0, 0, 0) == -EBUSY; }
 
@@ -106,6 +115,7 @@ bool is_traced() noexcept {
 }
 
 const char* open() noexcept {
+  core::name_unknown_feature();
   if (const char* why = door::dispatch_obstacle()) return why;
   auto& first = *::new (carrier_room) core::carrier;
   auto& rt = *::new (runtime_room) core::runtime;
@@ -135,7 +145,7 @@ const char* open() noexcept {
   core::adopt_running(w, *main);
 
   core::set_slice(how.seed || is_off("BIDE_PREEMPT") ? 0 : base::number_in_environment("BIDE_PREEMPT", 10, 0, 10'000) * 1'000'000);
-  if (!is_off("BIDE_PATCH")) door::prepare_patching();
+  if (wants_patches()) door::prepare_patching();
   core::open_signals(*main, door::on_signal);
   if (door::open_trap() != 0) return "SIGSYS can't be handled";
   unregister_thread_state(*main);

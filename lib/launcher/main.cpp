@@ -5,26 +5,22 @@
 #include <cstdio>
 #include <exception>
 #include <limits>
-#include <set>
 #include <string>
 #include <string_view>
 
 #include "lib/launcher/check.hpp"
 #include "lib/launcher/failure.hpp"
 #include "lib/launcher/run.hpp"
+#include "lib/sys/features.hpp"
 
 namespace bide::launcher {
 namespace {
 
 constexpr int most_workers = 64, longest_slice_ms = 10'000;  // as lib/entry/preload.cpp has them
 
-const std::set<std::string> features{"close_range", "epoll_pwait2", "fsgsbase", "guard_install",
-                                     "io_uring",    "rwf_nowait",   "trap"};
-
 std::string refuse_features(const std::string& given) {
-  for (std::string name : CLI::detail::split(given, ','))
-    if (!features.contains(name)) return name + " is none of " + CLI::detail::join(features, ", ");
-  return {};
+  const std::string name(sys::unknown_feature(given));
+  return name.empty() ? name : name + " is none of " + std::string(sys::feature_names);
 }
 
 std::string refuse_slice(std::string given) {

@@ -19,6 +19,7 @@
 #ifndef BIDE_PRELOAD
 #include "lib/sched/trapping.hpp"
 #endif
+#include "lib/sys/features.hpp"
 #include "lib/sys/raw.hpp"
 #include "lib/sys/task_count.hpp"
 #include "lib/sys/thread.hpp"
@@ -104,7 +105,18 @@ void abandon_other_workers(worker* mine) noexcept {
   open_runtimes.store(mine ? 1 : 0, std::memory_order_relaxed);
 }
 
+void name_unknown_feature() noexcept {
+  static std::atomic<bool> looked{false};
+  const char* const given = getenv("BIDE_DISABLE");
+  if (!given || looked.exchange(true, std::memory_order_relaxed)) return;
+  const std::string_view unknown = sys::unknown_feature(given);
+  if (unknown.empty()) return;
+  base::text t;
+  (t << "bide: BIDE_DISABLE=" << given << ": " << unknown << " is none of " << sys::feature_names << '\n').to_stderr();
+}
+
 int runtime::open(const options& o) noexcept {
+  name_unknown_feature();
   how = o;
   diag::set_worker_list(list_workers);
   for (count = 0; count < o.workers;) {

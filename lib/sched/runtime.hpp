@@ -16,6 +16,9 @@ namespace bide::core {
 // message, and the bell if that one sleeps. A preloaded program's threads rather compute: they get an equal share.
 enum class prefer : bool { balance, home };
 
+// Says on stderr, once in a process, which word of BIDE_DISABLE is no feature's name.
+void name_unknown_feature() noexcept;
+
 struct runtime {
   // Opens every worker. Returns 0 or -errno with nothing left open.
   int open(const options&) noexcept;

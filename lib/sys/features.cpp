@@ -1,15 +1,23 @@
 #include "lib/sys/features.hpp"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 
 namespace bide::sys {
 namespace {
 
-bool allowed(std::string_view name) noexcept {
-  const char* disabled = std::getenv("BIDE_DISABLE");
-  return !disabled || !is_listed(disabled, name);
-}
+struct named {
+  std::string_view name;
+  bool feature_set::*feature;
+};
+constexpr named all[] = {
+    {"close_range", &feature_set::close_range},     {"epoll_pwait2", &feature_set::epoll_pwait2},
+    {"fsgsbase", &feature_set::fsgsbase},           {"guard_install", &feature_set::guard_install},
+    {"io_uring", &feature_set::io_uring},           {"rwf_nowait", &feature_set::rwf_nowait},
+    {"trap", &feature_set::trap},
+};
 
 }  // namespace
 
@@ -22,12 +30,22 @@ bool is_listed(std::string_view rest, std::string_view name) noexcept {
   return false;
 }
 
+std::string_view unknown_feature(std::string_view rest) noexcept {
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    const std::string_view name = rest.substr(0, comma);
+    if (!name.empty() && std::none_of(std::begin(all), std::end(all), [&](const named& n) { return n.name == name; })) return name;
+    rest.remove_prefix(comma == rest.npos ? rest.size() : comma + 1);
+  }
+  return {};
+}
+
 feature_set& features() noexcept {
   static constinit feature_set found{};
   static constinit bool asked = false;  // set before the first worker exists; a race would write the same values
   if (!asked) {
-    found = {allowed("guard_install"), allowed("rwf_nowait"), allowed("io_uring"), allowed("epoll_pwait2"),
-             allowed("close_range"), allowed("fsgsbase"), allowed("trap")};
+    const char* const disabled = std::getenv("BIDE_DISABLE");
+    for (const named& n : all) found.*n.feature = !disabled || !is_listed(disabled, n.name);
     asked = true;
   }
   return found;

@@ -18,6 +18,11 @@ struct feature_set {
 
 feature_set& features() noexcept;
 
+// All names, as a person reads a list.
+inline constexpr std::string_view feature_names = "close_range, epoll_pwait2, fsgsbase, guard_install, io_uring, rwf_nowait, trap";
+// The first word of a list, which commas part, that is none of them; empty if there is none.
+std::string_view unknown_feature(std::string_view list) noexcept;
+
 // Is that name in the list, which commas part?
 bool is_listed(std::string_view list, std::string_view name) noexcept;
 

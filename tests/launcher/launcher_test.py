@@ -209,6 +209,18 @@ class Native(Launcher):
         self.assertEqual((code, out), (7, FIBERS))
         self.assertRegex(err, r'^bide: BIDE_WORKERS=x is no number from 1 to \d+; taken as 1\n$')
 
+    def test_the_library_names_words_it_does_not_know_and_serves_all_the_same(self):
+        for name, value, says in (('BIDE_PATCH', 'maybe', 'is neither on nor off; taken as on'),
+                                  ('BIDE_DISABLE', 'io_uring,gravity,trip', ': gravity is none of close_range, .*, trap')):
+            for command in ((self.bide, 'run', self.threads), (self.threads,)):
+                preload = {} if command[0] == self.bide else {'LD_PRELOAD': str(self.library)}
+                code, out, err = end_of(*command, env=preload | {name: value})
+                self.assertEqual((code, out), (7, FIBERS))
+                self.assertRegex(err, rf'^bide: {name}={value}:? ?{says}\n$')
+        for name, value in (('BIDE_PATCH', 'on'), ('BIDE_PATCH', ''), ('BIDE_PATCH', 'off'), ('BIDE_DISABLE', ',io_uring,'),
+                            ('BIDE_DISABLE', '')):
+            self.assertEqual(end_of(self.threads, env={'LD_PRELOAD': str(self.library), name: value}), (7, FIBERS, ''))
+
     def test_a_program_of_another_machine(self):
         # e_machine, as elf(5) has it: 183 is AArch64.
         foreign = self.copy_of(self.threads, 'foreign')

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+
 #include "support/scene.hpp"
 
 namespace {
@@ -35,6 +37,13 @@ TEST_SUITE("sys/features") {
       CHECK_MESSAGE(features_two_off.play({two}).exited(0), two);
     for (const char* none : {"BIDE_DISABLE=", "BIDE_DISABLE=io", "BIDE_DISABLE=io_uring2", "BIDE_DISABLE= io_uring"})
       CHECK_MESSAGE(features_all_on.play({none}).exited(0), none);
+    CHECK(bide::sys::unknown_feature(",epoll_pwait2,,unheard_of,other,") == "unheard_of");
+    CHECK(bide::sys::unknown_feature("io_uring2") == "io_uring2");
+    for (const char* known : {"", ",", "trap", bide::sys::feature_names.data()}) {
+      std::string list = known;
+      std::erase(list, ' ');
+      CHECK(bide::sys::unknown_feature(list).empty());
+    }
     CHECK(features_all_off.play({"BIDE_DISABLE=close_range,guard_install,rwf_nowait,io_uring,epoll_pwait2"}).exited(0));
   }
 }
