@@ -97,6 +97,9 @@ class Exports(unittest.TestCase):
                 self.assertNotRegex(name, r'^_?ev_|^jump_fcontext|^make_fcontext|^ontop_fcontext|boost')
             self.assertFalse([n for n in dynamic(library, 'NEEDED') if re.match(r'lib(ev|boost)', n)])
 
+    def test_a_c_program_that_is_preloaded_loads_no_libstdcxx(self):
+        self.assertEqual(set(dynamic('libbide-preload.so', 'NEEDED')) - {'ld-linux-x86-64.so.2'}, {'libc.so.6', 'libgcc_s.so.1'})
+
     def test_the_libraries_have_their_sonames(self):
         self.assertEqual(dynamic(LIBBIDE, 'SONAME'), ['libbide.so.0'])
         self.assertEqual(dynamic(LIBHOOK, 'SONAME'), ['libbide-hook.so.0'])
