@@ -206,7 +206,9 @@ worker_core& runtime::least_loaded(worker_core& mine, prefer how) noexcept {
   if (how == prefer::home) least -= least / 8;
   for (unsigned i = 0; i < count && count > 1; ++i) {
     const std::uint32_t other = load(*workers[i]);
-    if (other < least) {
+    const bool idles = how == prefer::balance && other == least && best == &mine &&
+                       workers[i]->asleep.load(std::memory_order_relaxed) && !mine.asleep.load(std::memory_order_relaxed);
+    if (other < least || idles) {
       least = other;
       best = workers[i];
     }

@@ -26,8 +26,8 @@ struct runtime {
   void run() noexcept;
   void close() noexcept;
 
-  // The worker with the fewest fibers; the caller's own where others have no fewer, or with prefer::home, where none has
-  // clearly fewer.
+  // The worker with the fewest fibers; the caller's own where others have no fewer and none of those sleeps, or with
+  // prefer::home, where none has clearly fewer.
   worker_core& least_loaded(worker_core& mine, prefer) noexcept;
 
   // The first fiber has ended: cancels the others and those to come. Any worker.

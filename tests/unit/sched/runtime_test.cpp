@@ -28,15 +28,23 @@ namespace {
 runtime& mine() { return *this_worker()->runtime; }
 
 // Says where the next fiber goes if the workers have so many, whatever they have.
-unsigned choice(std::array<unsigned, 4> loads, unsigned caller, prefer how) {
+unsigned choice(std::array<unsigned, 4> loads, unsigned caller, prefer how, unsigned sleeper = most_workers - 1) {
   runtime& rt = mine();
+  // The others have nothing to do. Nobody posts meanwhile, so nobody's ring is lost.
+  for (worker* w : {rt.workers[0], rt.workers[1], rt.workers[2], rt.workers[3]}) {
+    while (w != this_worker() && !w->asleep) std::this_thread::yield();
+    w->asleep = w == rt.workers[sleeper];
+  }
   std::array<unsigned, 4> added{};
   for (unsigned i = 0; i < 4; ++i) {
     added[i] = loads[i] + 10 - rt.workers[i]->live;
     rt.workers[i]->incoming += added[i];
   }
   const worker_core& found = rt.least_loaded(*rt.workers[caller], how);
-  for (unsigned i = 0; i < 4; ++i) rt.workers[i]->incoming -= added[i];
+  for (unsigned i = 0; i < 4; ++i) {
+    rt.workers[i]->incoming -= added[i];
+    rt.workers[i]->asleep = rt.workers[i] != this_worker();
+  }
   return found.index - rt.workers[0]->index;
 }
 
@@ -101,6 +109,9 @@ TEST_SUITE("sched/runtime") {
       CHECK(choice({5, 5, 4, 5}, 0, prefer::balance) == 2);
       CHECK(choice({5, 3, 4, 5}, 0, prefer::balance) == 1);
       CHECK(choice({0, 3, 4, 5}, 3, prefer::balance) == 0);
+      CHECK(choice({5, 5, 5, 5}, 2, prefer::balance, 3) == 3);
+      CHECK(choice({5, 5, 5, 6}, 2, prefer::balance, 3) == 2);
+      CHECK(choice({5, 5, 5, 5}, 2, prefer::home, 3) == 2);
       CHECK(choice({100, 99, 99, 99}, 0, prefer::home) == 0);
       CHECK(choice({100, 99, 50, 99}, 0, prefer::home) == 2);
       CHECK(choice({100, 99, 50, 99}, 2, prefer::home) == 2);
