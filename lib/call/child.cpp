@@ -80,23 +80,29 @@ long vfork_call(long, long, long, long, long, long) {
   tail_call(me);
 }
 
-// The new image begins with the thread's mask and the actions the kernel has; a failure leaves all as it was.
-long execve_call(long path, long arguments, long environment, long, long, long) {
-  const core::signal_set mask = mask_for_kernel(*core::this_thread());
+namespace {
+
+// The new image begins with the thread's mask and affinity, and the actions the kernel has; a failure leaves all as it was.
+long exec_now(long nr, long a, long b, long c, long d, long e) noexcept {
+  const core::thread& me = *core::this_thread();
+  const core::signal_set mask = mask_for_kernel(me);
   core::signal_set before = 0;
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
-  const long error = sys::raw(SYS_execve, path, arguments, environment);
+  core::stand_as(me);
+  const long error = sys::raw(nr, a, b, c, d, e);
+  core::stand_as_before(me);
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   return error;
 }
 
+}  // namespace
+
+long execve_call(long path, long arguments, long environment, long, long, long) {
+  return exec_now(SYS_execve, path, arguments, environment, 0, 0);
+}
+
 long execveat_call(long folder, long path, long arguments, long environment, long flags, long) {
-  const core::signal_set mask = mask_for_kernel(*core::this_thread());
-  core::signal_set before = 0;
-  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
-  const long error = sys::raw(SYS_execveat, folder, path, arguments, environment, flags);
-  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
-  return error;
+  return exec_now(SYS_execveat, folder, path, arguments, environment, flags);
 }
 
 }  // namespace bide::call

@@ -107,6 +107,19 @@ CASE(affinity_is_a_threads_own) {
   say("%s", error_name(error));
 }
 
+CASE(says_cpus) { say_cpus("the image", 0); }
+
+static void *becomes_another(void *unused) {
+  cpu_set_t first = one_cpu(0);
+  pthread_setaffinity_np(pthread_self(), sizeof first, &first);
+  say("%s", outcome(execl("/nowhere", "nothing", NULL)));
+  join(start(inherit, NULL));
+  execl("/proc/self/exe", "standing", "says_cpus", NULL);
+  return unused;
+}
+
+CASE(affinity_is_passed_on_by_exec) { join(start(becomes_another, NULL)); }
+
 CASE(affinity_before_the_second_thread) {
   cpu_set_t second = one_cpu(1);
   say("%s", outcome(sched_setaffinity(getpid(), sizeof second, &second)));
