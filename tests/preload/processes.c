@@ -157,7 +157,7 @@ static void *exec_with_mask(void *unused) {
   sigaddset(&set, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &set, NULL);
   signal(SIGUSR2, SIG_IGN);
-  execl("/bin/sh", "sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/$$/status", NULL);
+  execl("/bin/grep", "grep", "-E", "Sig(Blk|Ign)", "/proc/self/status", NULL);  // dash would empty the mask, and fill it for vfork
   return unused;
 }
 
