@@ -76,9 +76,12 @@ struct options {
 /// What a libc call waiting through the symbol door does when its fiber is cancelled, or a timeout around it passes.
 enum class ended_call : unsigned char {
   /// Returns -1 with ECANCELED or ETIMEDOUT, or as it says an error: its number, EAI_SYSTEM, a null pointer, EOF.
+  /// pthread_cond_wait has no error for it, and std::condition_variable none at all: one wait ends as if woken for nothing, what
+  /// else the caller looks at can end its loop, and the next call says it. pthread_cond_timedwait may say ETIMEDOUT.
   fails,
   /// Throws `cancelled` or `timed_out`, as pthread_cancel(3) unwinds: C code on the way is left as it is. What libc declares
-  /// never to throw (flock, sendfile, semop, ioctl, syscall and kin) fails all the same.
+  /// never to throw (flock, sendfile, semop, ioctl, syscall and kin) fails all the same. Thrown out of a wait for a condition, the
+  /// fiber holds the mutex again. libc++'s condition_variable, and GCC's before 12, let nothing be thrown: std::terminate.
   unwinds,
 };
 

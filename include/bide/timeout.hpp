@@ -22,8 +22,8 @@ BIDE_API void leave_scope(scope&) noexcept;
 ///
 /// Once it has passed, every wait within ends, those that begin later too, until the scope is left; what needs no wait
 /// still succeeds. Scopes nest: the earliest deadline counts. It reaches the fiber that made it, not the fibers it spawns.
-/// Not reached: offload(), libc's mutexes, read-write locks, barriers and condition variables, whose callers count on them, and
-/// bide::shield.
+/// Not reached: offload(), libc's mutexes, read-write locks and barriers, whose callers count on them, and bide::shield. libc's
+/// condition variables, which have no such error, end one wait as if woken for nothing: see ended_call.
 /// asyncio delivers its timeout once, as a cancellation; here it stays, so that a call that ignores an error, or a retry,
 /// cannot outlive the deadline.
 /// Threads:  the fiber that makes it.

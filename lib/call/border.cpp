@@ -12,6 +12,15 @@
 #include "lib/io/offload.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sched/signals.hpp"
+#include "lib/sync/futex.hpp"
+
+namespace {
+
+bide::sync::futex_word& word_at(const void* address) noexcept {
+  return *static_cast<bide::sync::futex_word*>(const_cast<void*>(address));
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -63,6 +72,26 @@ bool bide_traps() noexcept { return bide::call::traps(); }
 
 unsigned bide_runtimes() noexcept { return bide::core::runtimes(); }
 
+long bide_wait_at(const void* address, int (*let_go)(void*), void* argument, clockid_t clock, const timespec* limit,
+                  const char* what) noexcept {
+  using namespace bide;
+  std::int64_t until = base::never;
+  if (limit) {
+    if (const long error = call::read_time(limit, until)) return error;
+    if (clock == CLOCK_REALTIME) until = call::from_realtime(until);
+  }
+  core::fiber& me = *core::this_fiber();
+  const bool told = me.home->stuck;
+  const auto point = me.unwinds ? core::cancel_point::yes : core::cancel_point::if_new;
+  const long end = sync::futex_wait_any(word_at(address), let_go, argument, until, point, {what});
+  if (end != -ECANCELED || me.unwinds) return end;
+  if (told) return -EDEADLK;
+  core::keep_cancel(me);
+  return end;
+}
+
+long bide_wake_at(const void* address, long count) noexcept { return bide::sync::futex_wake(word_at(address), count); }
+
 void bide_ended(long answer) {
   const bide::core::fiber* me = bide::core::this_fiber();
   if (!me || !me->unwinds) return;
@@ -77,6 +106,8 @@ void bide_ended_short(long answer) noexcept {
   bide::core::fiber* me = bide::core::this_fiber();
   if (me && me->unwinds && answer == -ECANCELED) bide::core::keep_cancel(*me);
 }
+
+void bide_lost() { throw bide::cancelled{}; }
 
 void bide_note_signal(bool restarts) noexcept { bide::core::note_signal(restarts); }
 

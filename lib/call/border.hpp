@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bide/detail/export.hpp>
+#include <time.h>
 
 // In a preloaded program libc's cancellation unwinds out of a signal handler that runs within a call.
 #ifdef BIDE_PRELOAD
@@ -59,10 +60,23 @@ BIDE_API bool bide_traps() noexcept;
 // Runtimes in the process now.
 BIDE_API unsigned bide_runtimes() noexcept;
 
+#ifndef BIDE_PRELOAD
+// On a fiber: waits for bide_wake_at() there, at most until `limit`, unless null, on that clock. `let_go` runs once a wake
+// would find the caller; what it returns, unless 0, is the answer, and there is no wait. Returns 0, -ETIMEDOUT, -ECANCELED; of
+// a fiber that doesn't unwind a cancel is kept for the next call, and what came before the wait doesn't end it. -EDEADLK: nothing
+// is left that could wake it, and one such wait has ended before.
+BIDE_API long bide_wait_at(const void* address, int (*let_go)(void*), void* argument, clockid_t, const timespec* limit,
+                           const char* what) noexcept;
+// Wakes at most `count` who wait there. Returns how many. Any thread.
+BIDE_API long bide_wake_at(const void* address, long count) noexcept;
+#endif
+
 // A call on a fiber ended with ECANCELED or ETIMEDOUT: throws if that came from outside and the fiber unwinds.
 BIDE_API void bide_ended(long answer);
 // The same of one that has something to show: it throws nothing, and the fiber that unwinds does so at its next wait.
 BIDE_API void bide_ended_short(long answer) noexcept;
+// A wait that has no answer for it can never end: throws `cancelled`, whether the fiber unwinds or not.
+[[noreturn]] BIDE_API void bide_lost();
 
 // In a signal handler, on any thread: a handler ran, with or without SA_RESTART.
 BIDE_API void bide_note_signal(bool restarts) noexcept;

@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "lib/base/assert.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
 #include "lib/sync/futex.hpp"
@@ -51,6 +52,10 @@ long wait(futex_word* word, long operation, long value, long timeout, long bits,
   if (!static_cast<futex_word>(bits)) return -EINVAL;
   std::int64_t until;
   if (const long error = read_deadline(timeout, absolute, operation & FUTEX_CLOCK_REALTIME, until)) return error;
+#ifndef BIDE_PRELOAD
+  const core::fiber* me = core::this_fiber();
+  BIDE_ASSERT(!me || !me->home->stuck, "a fiber asks again and again for a futex that nobody is left to wake");
+#endif
   const long end = sync::futex_wait(*word, static_cast<futex_word>(value), static_cast<futex_word>(bits), until);
   // With a timeout it goes on by a restart block, which a handler ends: restart_syscall(2).
   if (end == -EINTR) signal_seen(timeout != 0);
@@ -120,7 +125,24 @@ long wait_in_kernel(long at, long operation, long value, long timeout, long bits
     timeout = sys::word(&limit);
     operation &= ~FUTEX_CLOCK_REALTIME;
   }
+#ifdef BIDE_PRELOAD
   return offloaded("a futex", -1, how, SYS_futex, at, operation, value, timeout, 0, bits);
+#else
+  // On a thread beyond the limit: who is to wake it may need an offload thread first.
+  for (;;) {
+    const auto in_kernel = [=] { return sys::raw(SYS_futex, at, operation, value, timeout, 0, bits); };
+    io::offload_call call;
+    call.limit = io::offload_limit::beyond;
+    call.point = core::cancel_point::if_new;
+    call.make = [](void* p) { return (*static_cast<decltype(in_kernel)*>(p))(); };
+    call.of = const_cast<void*>(static_cast<const void*>(&in_kernel));
+    const long answer = core::this_worker()->reactor->offload(-1, call, "a futex");
+    if (answer == -ECANCELED) core::keep_cancel(*core::this_fiber());
+    if (call.answer == -EINTR && answer != -EINTR) return -EINTR;  // ended from outside
+    const after_signal signal = signal_seen(how == restarts::no);
+    if (answer != -EINTR || signal == after_signal::report) return answer;
+  }
+#endif
 }
 
 #ifdef BIDE_PRELOAD

@@ -1,10 +1,9 @@
 // libc's condition variables: a fiber that waits for one gives the mutex back and parks.
 //
-// Fibers that wait are listed here, by the condition's address; libc knows of none of them. So who signals looks here
-// first, and wakes in libc whoever is left. POSIX lets a wait end for nothing, which is all that is asked of a wake here.
-#include <bide/wait.hpp>
+// Fibers that wait are listed by the condition's address; libc knows of none of them. So who signals looks there first, and
+// wakes in libc whoever is left. POSIX lets a wait end for nothing, which is all that is asked of a wake here.
 #include <errno.h>
-#include <linux/futex.h>
+#include <limits.h>
 #include <pthread.h>
 #include <threads.h>
 
@@ -16,62 +15,9 @@ namespace {
 
 using namespace bide;
 
-// On the waiting fiber's stack.
-struct place {
-  const void* condition;
-  place* next = nullptr;
-  std::uint32_t woken = 0;  // a futex; set by who took it off the list
-};
+std::atomic<std::uint32_t> waiting{0};  // fibers that do; any thread
 
-struct list {
-  std::atomic<std::uint32_t> lock{0};
-  std::atomic<std::uint32_t> waiting{0};  // any thread
-  place* first = nullptr;                 // guarded by lock
-  place** last = &first;                  // guarded by lock
-};
-constinit list waits;
-
-void enlist(place& p) noexcept {
-  const door::list_guard guard(waits.lock);
-  *waits.last = &p;
-  waits.last = &p.next;
-  waits.waiting.fetch_add(1);
-}
-
-void take_off(place** at) noexcept {
-  place* const p = *at;
-  *at = p->next;
-  if (waits.last == &p->next) waits.last = at;
-  waits.waiting.fetch_sub(1);
-}
-
-// Off the list, unless a waker was first.
-void withdraw(place& p) noexcept {
-  const door::list_guard guard(waits.lock);
-  for (place** at = &waits.first; *at; at = &(*at)->next) {
-    if (*at == &p) return take_off(at);
-  }
-}
-
-// Takes one off and wakes it: its place is gone once `woken` is set, and a wake at an address that is no futex any more
-// wakes nobody.
-bool wake_one(const void* condition) noexcept {
-  std::uint32_t* word = nullptr;
-  {
-    const door::list_guard guard(waits.lock);
-    for (place** at = &waits.first; *at && !word; at = &(*at)->next) {
-      if ((*at)->condition != condition) continue;
-      word = &(*at)->woken;
-      take_off(at);
-      __atomic_store_n(word, 1, __ATOMIC_RELEASE);
-      break;
-    }
-  }
-  if (word) bide_call(SYS_futex, sys::word(word), FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
-  return word;
-}
-
-bool anybody_waits() noexcept { return waits.waiting.load() != 0; }
+bool anybody_waits() noexcept { return waiting.load() != 0; }
 
 // glibc keeps in this word whether processes share the condition (1) and whether its time is CLOCK_MONOTONIC (2).
 unsigned flags_of(const pthread_cond_t* condition) noexcept {
@@ -82,27 +28,20 @@ clockid_t clock_of(const pthread_cond_t* condition) noexcept {
   return flags_of(condition) & 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
+// A wait that a cancel or a deadline ends is told as one that was woken for nothing: a condition has no error for it, and
+// callers abort at one they don't know. So it ends once for each, whoever asks again in a loop waits on.
 int wait_for(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock, const timespec* limit) {
   if (limit && (limit->tv_nsec < 0 || limit->tv_nsec >= 1'000'000'000)) return EINVAL;
-  place mine{condition};
-  enlist(mine);
-  if (const int error = pthread_mutex_unlock(mutex)) {
-    withdraw(mine);
-    return error;
-  }
-  const long how = FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | (clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0);
-  long end = 0;
-  while (!__atomic_load_n(&mine.woken, __ATOMIC_ACQUIRE)) {
-    end = bide_call(SYS_futex, sys::word(&mine.woken), how, 0, sys::word(limit), 0, FUTEX_BITSET_MATCH_ANY);
-    if (end != -EINTR && end != -EAGAIN) break;
-  }
-  withdraw(mine);
-  const int error = pthread_mutex_lock(mutex);
-  if (error) return error;
-  if (__atomic_load_n(&mine.woken, __ATOMIC_ACQUIRE) || !sys::failed(end)) return 0;
-  const bool by_limit = end == -ETIMEDOUT && limit;
-  if (!by_limit) bide_ended(end);
-  return static_cast<int>(-end);
+  if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) return EINVAL;
+  waiting.fetch_add(1);
+  const long end = bide_wait_at(condition, [](void* m) { return pthread_mutex_unlock(static_cast<pthread_mutex_t*>(m)); },
+                                mutex, clock, limit, "a condition variable");
+  waiting.fetch_sub(1);
+  if (end > 0) return static_cast<int>(end);
+  if (const int error = pthread_mutex_lock(mutex)) return error;
+  if (end == -EDEADLK) bide_lost();
+  bide_ended(end);
+  return end == -ETIMEDOUT && limit ? ETIMEDOUT : 0;
 }
 
 int as_c11(int error) noexcept {
@@ -138,10 +77,10 @@ BIDE_WAIT(cnd_timedwait, (pthread_cond_t * condition, pthread_mutex_t* mutex, co
           (condition, mutex, limit), as_c11(wait_for(condition, mutex, CLOCK_REALTIME, limit)))
 
 BIDE_CONDITION(pthread_cond_signal, (pthread_cond_t * condition), (condition), anybody_waits(),
-               if (wake_one(condition)) return 0)
+               if (bide_wake_at(condition, 1)) return 0)
 BIDE_CONDITION(cnd_signal, (pthread_cond_t * condition), (condition), anybody_waits(),
-               if (wake_one(condition)) return thrd_success)
+               if (bide_wake_at(condition, 1)) return thrd_success)
 BIDE_CONDITION(pthread_cond_broadcast, (pthread_cond_t * condition), (condition), anybody_waits(),
-               while (wake_one(condition)) {})
+               bide_wake_at(condition, INT_MAX))
 BIDE_CONDITION(cnd_broadcast, (pthread_cond_t * condition), (condition), anybody_waits(),
-               while (wake_one(condition)) {})
+               bide_wake_at(condition, INT_MAX))

@@ -66,6 +66,8 @@ bool wake(waiter& w, wait_result result) noexcept {
 
 namespace {
 
+bool a_cancel_ends(cancel_point p) noexcept { return p == cancel_point::yes || p == cancel_point::if_new; }
+
 wait_result block_thread(waiter& w, std::int64_t until) noexcept {
   while (!w.is_decided()) {
     if (sys::futex_wait(w.word, waiter::undecided, base::kernel_time(until)) == -ETIMEDOUT)
@@ -88,8 +90,9 @@ bounds within_scopes(const fiber& f, std::int64_t until, cancel_point point) noe
       if (b.point != cancel_point::no) b.point = cancel_point::if_stuck;
       break;
     }
-    const bool reaches = point == cancel_point::yes || (point == cancel_point::if_late && s->how == wait_result::timed_out);
+    const bool reaches = a_cancel_ends(point) || (point == cancel_point::if_late && s->how == wait_result::timed_out);
     if (!reaches || s->until >= b.until) continue;
+    if (point == cancel_point::if_new && s->until <= base::now()) continue;
     b.until = s->until;
     b.by = s;
   }
@@ -158,7 +161,7 @@ void leave(fiber& f, detail::scope& s) noexcept {
 
 void end_scope(fiber& f, detail::scope& s) noexcept {
   s.until = 0;
-  if (f.state != fiber_state::parked || static_cast<cancel_point>(f.wait_cancel_point) != cancel_point::yes) return;
+  if (f.state != fiber_state::parked || !a_cancel_ends(static_cast<cancel_point>(f.wait_cancel_point))) return;
   for (const detail::scope* at = f.scope; at && at->how != wait_result::ready; at = at->outer) {
     if (at == &s) {
       if (wake(*f.wait, s.how)) f.ended_by_scope = true;
@@ -181,7 +184,7 @@ void yield(worker_core& w, fiber& me) noexcept {
 void cancel(fiber& f) noexcept {
   if (f.done.load(std::memory_order_relaxed)) return;
   const auto point = static_cast<cancel_point>(f.wait_cancel_point);
-  const bool may_end = point == cancel_point::yes || (point != cancel_point::no && f.home->stuck);
+  const bool may_end = a_cancel_ends(point) || (point != cancel_point::no && f.home->stuck);
   f.cancel_pending = f.state != fiber_state::parked || !may_end || !wake(*f.wait, wait_result::cancelled);
   if (!f.cancel_pending) f.ended_by_scope = false;
 }

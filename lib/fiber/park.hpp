@@ -36,8 +36,8 @@ struct waiter {
 };
 
 // What ends a wait from outside. if_stuck: only that every fiber is parked and nothing is left that could wake one.
-// if_late: a scope's deadline as well. yes: a cancel as well.
-enum class cancel_point : std::uint8_t { no, if_stuck, if_late, yes };
+// if_late: a scope's deadline as well. yes: a cancel as well. if_new: as yes, but not what came before the wait.
+enum class cancel_point : std::uint8_t { no, if_stuck, if_late, yes, if_new };
 
 // Ends a wait if nothing has ended it yet. Returns whether this call did. Any thread that the waiter's reach allows;
 // the waiter may be gone when this returns.

@@ -37,6 +37,7 @@ struct offload_call : offload_job {
   void* of = nullptr;
   offload_stop stop = offload_stop::signal;
   bool by_handlers = true;  // a signal handler that runs on the fiber ends the wait, too
+  core::cancel_point point = core::cancel_point::yes;
   long answer = 0;
 };
 

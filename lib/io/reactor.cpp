@@ -199,7 +199,7 @@ long reactor::offload(int fd, offload_call& call, const char* name) noexcept {
   place.call = &call;
   if (fd >= 0) enlist(fd, readiness::readable, place);
   const waiting_here counted(*this);
-  const wait_result how = core::park(w, {name, fd, call.by_handlers}, base::never, core::cancel_point::yes);
+  const wait_result how = core::park(w, {name, fd, call.by_handlers}, base::never, call.point);
   // It must be over before this stack goes on, where its arguments are.
   offload_end(call);
   if (call.answer != -EINTR) {

@@ -15,11 +15,10 @@
 namespace bide::sync {
 namespace {
 
-// A preloaded program's thread may be cancelled here; a fiber that waits by a C++ library's futex only ever asks again.
 #ifdef BIDE_PRELOAD
 constexpr auto cancel_here = core::cancel_point::yes;
 #else
-constexpr auto cancel_here = core::cancel_point::if_stuck;
+constexpr auto cancel_here = core::cancel_point::if_new;
 #endif
 
 constexpr int bucket_shift = 14;  // 16,384 buckets: 100,000 waiters are six to a bucket
@@ -27,6 +26,7 @@ constexpr int bucket_shift = 14;  // 16,384 buckets: 100,000 waiters are six to 
 // Stands on the waiting fiber's stack.
 struct place : wait_node {
   place(core::waiter& w, futex_word& at, futex_word which) noexcept : wait_node(w), word(&at), bits(which) {}
+  explicit place(futex_word& at) noexcept : word(&at), bits(any_bit) {}  // not waiting yet
   std::atomic<futex_word*> word;  // changed by a requeue, under the locks of both buckets
   const futex_word bits;
 };
@@ -81,7 +81,7 @@ long wake_locked(wait_list& list, futex_word& word, long count, futex_word bits)
     n = n->next;
     if (p.word.load(std::memory_order_relaxed) != &word || !(p.bits & bits)) continue;
     take_off(list, p);
-    if (core::wake(*p.who, wait_result::ready)) ++woken;
+    if (!p.who || core::wake(*p.who, wait_result::ready)) ++woken;
   }
   return woken;
 }
@@ -111,7 +111,11 @@ long wait_locked(wait_list& list, place& p, std::int64_t until) noexcept {
   base::spin_unlock(list.lock);
   base::race_point();
   const wait_result how = core::park(*p.who, {"a futex", -1, true}, until, cancel_here);
-  if (was_woken(p)) return 0;
+  const bool woken = was_woken(p);
+#ifndef BIDE_PRELOAD
+  if (how == wait_result::cancelled) core::keep_cancel(*p.who->who);
+#endif
+  if (woken) return 0;
   return how == wait_result::expired ? -ETIMEDOUT : -EINTR;
 }
 
@@ -204,6 +208,34 @@ long futex_wake_op(futex_word& word, long count, futex_word& to, long more, fute
   if (holds) woken += wake_locked(there, to, more, any_bit);
   return woken;
 }
+
+#ifndef BIDE_PRELOAD
+long futex_wait_any(futex_word& word, int (*let_go)(void*), void* argument, std::int64_t until, core::cancel_point point,
+                    core::wait_reason why) noexcept {
+  core::waiter w(core::waiter::reach::anyone);
+  place p(word);
+  wait_list& list = list_of(&word);
+  {
+    const base::spin_guard guard(list.lock);
+    push_back(list, p);
+  }
+  const int error = let_go(argument);
+  bool woken;
+  {
+    const base::spin_guard guard(list.lock);
+    woken = !p.on;
+    p.who = &w;
+    if (error && !woken) take_off(list, p);
+    if (error && woken) wake_locked(list, word, 1, any_bit);  // it was another's
+  }
+  if (error || woken) return error;
+  const wait_result how = core::park(w, why, until, point);
+  if (how == wait_result::ready) return 0;
+  const base::spin_guard guard(list.lock);
+  if (p.on) take_off(list, p);
+  return how == wait_result::cancelled ? -ECANCELED : -ETIMEDOUT;
+}
+#endif
 
 // User space takes a free word and gives one back that nobody waits for by compare-and-swap, without the lock: so every
 // change here is one too. FUTEX_WAITERS is set before the enlisting and under the lock, so an unlock comes here.
