@@ -97,7 +97,7 @@ auto gather(Tasks&&... tasks) {
 }
 
 /// The same for a range of tasks: returns a vector, or nothing for tasks of void. An empty range has nothing to wait for.
-template <std::ranges::input_range Range>
+template <std::ranges::forward_range Range>
   requires detail::is_task<std::ranges::range_value_t<Range>>::value
 auto gather(Range&& tasks) {
   using R = typename std::ranges::range_value_t<Range>::value_type;
@@ -126,7 +126,7 @@ std::size_t first_of(Tasks&... tasks) {
   (detail::add_to(set, tasks), ...);
   return set.wait_for_next();
 }
-template <std::ranges::input_range Range>
+template <std::ranges::forward_range Range>
   requires detail::is_task<std::ranges::range_value_t<Range>>::value
 std::size_t first_of(Range& tasks) {
   detail::task_set set(std::ranges::distance(tasks));

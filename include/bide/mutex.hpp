@@ -6,13 +6,14 @@
 #include <bide/wait.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 #include <sys/single_threaded.h>
 
 namespace bide {
 
-/// A mutex for fibers of any worker and for plain threads; meets *TimedLockable* but for its own deadline type.
+/// A mutex for fibers of any worker and for plain threads; meets *TimedMutex*, so std::unique_lock and kin take it.
 ///
 /// Unlocking hands it to the longest waiter, so nobody overtakes. It is not recursive.
 /// Parks:    lock() until it is free; on a plain thread, blocks the thread. Not a point of cancellation, but a
@@ -33,6 +34,17 @@ class mutex {
   /// Returns:  ready with the mutex held; expired or timed_out without.
   [[nodiscard]] wait_result lock_until(deadline until) {
     return try_lock() ? wait_result::ready : lock_slow(until);
+  }
+  /// As std::timed_mutex: tells whether it is held now.
+  ///
+  /// Errors:   as lock().
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> length) {
+    return detail::came_in_time(lock_until(deadline::after(length)));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> at) {
+    return detail::came_in_time(lock_until(deadline::at(at)));
   }
   /// Must:     be held, by anyone.
   void unlock() noexcept {

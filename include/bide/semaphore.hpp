@@ -5,6 +5,7 @@
 #include <bide/detail/wait_list.hpp>
 #include <bide/wait.hpp>
 
+#include <chrono>
 #include <cstddef>
 
 namespace bide {
@@ -30,6 +31,18 @@ class semaphore {
   /// Time:     monotonic; a deadline already past still takes a free permit.
   /// Returns:  ready with the permit taken; expired, cancelled or timed_out with nothing taken.
   [[nodiscard]] BIDE_API wait_result acquire_until(deadline until);
+
+  /// As std::counting_semaphore: tell whether a permit was taken in time.
+  ///
+  /// Errors:   as acquire().
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_acquire_for(std::chrono::duration<Rep, Period> length) {
+    return detail::came_in_time(acquire_until(deadline::after(length)));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_acquire_until(std::chrono::time_point<Clock, Duration> at) {
+    return detail::came_in_time(acquire_until(deadline::at(at)));
+  }
 
   /// Takes one permit if one is free. Never parks.
   [[nodiscard]] BIDE_API bool try_acquire() noexcept;

@@ -5,11 +5,12 @@
 #include <bide/detail/wait_list.hpp>
 #include <bide/wait.hpp>
 
+#include <chrono>
 #include <cstddef>
 
 namespace bide {
 
-/// A mutex that several may share; meets *SharedMutex*, so std::unique_lock and std::shared_lock take it.
+/// A mutex that several may share; meets *SharedTimedMutex*, so std::unique_lock and std::shared_lock take it.
 ///
 /// Served in order of arrival: a writer that waits lets no later reader pass, nor the other way round.
 /// Parks:    lock() and lock_shared(), as mutex::lock(); on a plain thread, block the thread.
@@ -28,6 +29,25 @@ class shared_mutex {
   /// Returns:  ready with it held; expired or timed_out without.
   [[nodiscard]] wait_result lock_until(deadline until) { return lock_as(exclusive, until); }
   [[nodiscard]] wait_result lock_shared_until(deadline until) { return lock_as(shared, until); }
+  /// As std::shared_timed_mutex: tell whether it is held now.
+  ///
+  /// Errors:   as lock().
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> length) {
+    return detail::came_in_time(lock_until(deadline::after(length)));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> at) {
+    return detail::came_in_time(lock_until(deadline::at(at)));
+  }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_shared_for(std::chrono::duration<Rep, Period> length) {
+    return detail::came_in_time(lock_shared_until(deadline::after(length)));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_shared_until(std::chrono::time_point<Clock, Duration> at) {
+    return detail::came_in_time(lock_shared_until(deadline::at(at)));
+  }
   BIDE_API void unlock() noexcept;
   BIDE_API void unlock_shared() noexcept;
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <system_error>
+#include <type_traits>
 
 namespace bide {
 
@@ -51,6 +52,14 @@ class deadline {
     return from_ns(now + std::chrono::ceil<nanoseconds>(length).count());
   }
 
+  /// Returns the deadline at a point of any clock, as that clock is now: a later step of it is not seen.
+  template <class Clock, class Duration>
+  static deadline at(std::chrono::time_point<Clock, Duration> point) noexcept {
+    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
+      return deadline(std::chrono::time_point_cast<std::chrono::steady_clock::duration>(point));
+    else
+      return after(point - Clock::now());
+  }
   /// Returns the deadline at `ns` nanoseconds of the monotonic clock.
   static constexpr deadline from_ns(std::int64_t ns) noexcept {
     deadline d;
@@ -88,6 +97,11 @@ namespace detail {
 [[noreturn]] BIDE_API void throw_ended(wait_result);
 inline void must_be_ready(wait_result how) {
   if (how != wait_result::ready) throw_ended(how);
+}
+/// Tells whether it came before its own deadline; throws what else ended the wait.
+inline bool came_in_time(wait_result how) {
+  if (how != wait_result::expired) must_be_ready(how);
+  return how == wait_result::ready;
 }
 }  // namespace detail
 

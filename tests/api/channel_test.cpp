@@ -162,7 +162,7 @@ TEST_SUITE("api/channel") {
     });
   }
 
-  // asyncio.Queue
+  // asyncio.Queue: join() waits for as many task_done() as put(); one more raises ValueError; after shutdown() put() fails.
   TEST_CASE("a queue is joined when everything put is done, and says when too much is done") {
     on_workers([] {
       bide::queue<int> q(2);

@@ -184,6 +184,7 @@ TEST_SUITE("api/gather") {
     });
   }
 
+  // asyncio: done(), cancelled(), exception(); pending, running and parked are one state there.
   TEST_CASE("a task tells its state") {
     on_workers([] {
       using bide::task_state;

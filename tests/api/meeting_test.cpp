@@ -12,7 +12,7 @@
 using namespace api;
 
 TEST_SUITE("api/meeting") {
-  // asyncio.Event
+  // asyncio.Event: set() wakes all who wait, and stays until clear().
   TEST_CASE("an event lets all go when it is set, and makes them wait when it is clear") {
     on_workers([] {
       bide::event e;

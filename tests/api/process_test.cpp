@@ -235,6 +235,8 @@ TEST_SUITE("api/process") {
         {.workers = 2});
   }
 
+  // asyncio.to_thread, run_in_executor: a thread of a pool computes, the loop goes on. There a cancel ends the wait and leaves the
+  // thread to itself; here the function may use the fiber's stack, so its end is waited for and the cancel is the next wait's.
   TEST_CASE("offload runs beside the fibers, keeps errno apart, and hands on what is thrown") {
     on_workers([] {
       errno = 5;

@@ -26,6 +26,7 @@ TEST_SUITE("api/run") {
     });
   }
 
+  // asyncio.run: makes a loop, cancels and awaits the tasks that are left when main() is over, closes the loop.
   TEST_CASE("fibers alive at the end are cancelled, joined, and unwound") {
     on_workers([] {});
     for (const unsigned workers : {1u, 2u, 4u}) {

@@ -38,6 +38,7 @@ TEST_SUITE("api/sync") {
     });
   }
 
+  // asyncio.Lock: fair, too. Its acquire() can be cancelled; a lock() here is no point of cancellation, as destructors may lock.
   TEST_CASE("a mutex is handed to the longest waiter") {
     bide::run([] {
       bide::mutex m;
@@ -79,6 +80,40 @@ TEST_SUITE("api/sync") {
     });
   }
 
+  // [thread.timedmutex.requirements], [thread.sharedtimedmutex.requirements], [thread.sema.cnt]
+  TEST_CASE("the standard's guards wait for a lock for a time, and till a point of any clock") {
+    on_workers([] {
+      bide::mutex m, other;
+      bide::shared_mutex shared;
+      bide::semaphore permits;
+      const auto late = [] { return std::chrono::system_clock::now() + 2ms; };
+      {
+        const std::scoped_lock both(m, other);
+        const std::lock_guard alone(shared);
+        CHECK(!std::unique_lock(m, 2ms));
+        CHECK(!std::unique_lock(m, std::chrono::steady_clock::now() + 2ms));
+        CHECK(!std::unique_lock(m, late()));
+        CHECK(!std::unique_lock(shared, 2ms));
+        CHECK(!std::unique_lock(shared, late()));
+        CHECK(!std::shared_lock(shared, 2ms));
+        CHECK(!std::shared_lock(shared, late()));
+        CHECK(!permits.try_acquire_for(2ms));
+        CHECK(!permits.try_acquire_until(late()));
+        bide::timeout limit(1ms);
+        CHECK_THROWS_AS((void)m.try_lock_for(1h), bide::timed_out);
+        CHECK_THROWS_AS((void)shared.try_lock_shared_for(1h), bide::timed_out);
+        CHECK_THROWS_AS((void)permits.try_acquire_for(1h), bide::timed_out);
+      }
+      auto t = bide::spawn([&] {
+        const std::unique_lock waits(m, std::chrono::system_clock::now() + 1h);
+        const std::shared_lock reads(shared, 1h);
+        return waits.owns_lock() && reads.owns_lock() && permits.try_acquire_for(1h);
+      });
+      permits.release();
+      CHECK(t.get());
+    });
+  }
+
   TEST_CASE("permits released by threads wake every fiber that waits") {
     on_workers([] {
       bide::semaphore s;
@@ -103,6 +138,7 @@ TEST_SUITE("api/sync") {
     });
   }
 
+  // asyncio.Condition: wait() lets the lock go and has it again; notify() wakes one, notify_all() everybody.
   TEST_CASE("a condition variable passes what a producer makes to consumers") {
     on_workers([] {
       bide::mutex m;

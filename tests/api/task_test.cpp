@@ -47,6 +47,7 @@ TEST_SUITE("api/task") {
     });
   }
 
+  // asyncio: task.cancel() raises CancelledError at the await the task is in, once; who catches it goes on. await of it raises.
   TEST_CASE("a cancel ends the wait it finds, once, and get says so") {
     on_workers([] {
       auto sleeper = bide::spawn([] { bide::sleep_for(1h); });
@@ -72,6 +73,7 @@ TEST_SUITE("api/task") {
     });
   }
 
+  // asyncio: CancelledError derives from BaseException, so `except Exception` lets it pass.
   TEST_CASE("cancelled passes a handler of std::exception") {
     bide::run([] {
       auto t = bide::spawn([] {
@@ -86,6 +88,7 @@ TEST_SUITE("api/task") {
     });
   }
 
+  // asyncio: create_task(f(), name='x'), get_name(); without one "Task-<n>".
   TEST_CASE("names and numbers are the fiber's own") {
     bide::run([] {
       auto named = bide::spawn({.name = "reader"}, [] { return bide::this_fiber::name(); });
