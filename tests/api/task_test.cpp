@@ -135,13 +135,15 @@ TEST_SUITE("api/task") {
       std::optional<bide::task<int>> kept;
       bide::run(
           [&] {
-            auto slow = bide::spawn([] {
-              bide::sleep_for(20ms);
+            bide::event go;
+            auto slow = bide::spawn([&] {
+              go.wait();
               return 3;
             });
             auto forever = bide::spawn([] { bide::sleep_for(1h); });
             std::thread other([&, mine = std::move(slow)]() mutable {
               CHECK(mine.join(bide::deadline::after(1ms)) == bide::wait_result::expired);
+              go.set();
               CHECK(mine.get() == 3);
               forever.cancel();
               forever.cancel();
