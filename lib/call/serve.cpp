@@ -157,9 +157,9 @@ extern "C" {
 
 long bide_call(long nr, long a, long b, long c, long d, long e, long f) {
   using namespace bide;
-  context::carrier_block& block = context::this_block();
-  block.inside = 1;
   core::thread& me = *core::this_thread();
+  call::overflow_here(me);
+  context::this_block().inside = 1;
   greg_t* const outer = me.registers;
   me.registers = nullptr;
   const long answer = call::serve({nr, a, b, c, d, e, f}, nullptr, nullptr, nullptr);

@@ -29,6 +29,17 @@ long serve(const request&, ucontext_t* interrupted, void (*fill)(ucontext_t&, co
 // Leaves the runtime for the program: no signal is left that should have been delivered.
 void leave(core::thread&, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from);
 
+// Before the runtime is entered: a thread that has too little left of its stack for that overflows here, where the fault is
+// its own, and its handler's. Looked for in the lowest part of a stack only: 4 KiB down can be no other's memory but a guard.
+inline void overflow_here(const core::thread& me) noexcept {
+  constexpr std::uintptr_t lowest = 64 * 1024;
+  std::uintptr_t here;
+  asm volatile("movq %%rsp, %0" : "=r"(here));
+  if (here - me.stack_low < lowest) [[unlikely]] {
+    asm volatile("testb $0, %0" ::"m"(*reinterpret_cast<const char*>(here - 4096)) : "cc");
+  }
+}
+
 // What is done, on the program's only thread, just before it makes another.
 void set_before_second_thread(void (*)(core::thread&) noexcept) noexcept;
 

@@ -54,7 +54,7 @@ void after_end(core::fiber& f) noexcept {
   core::free_thread(t);
 }
 
-long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, int* child_tid, std::uintptr_t tls) noexcept {
+long clone_thread(unsigned long flags, std::uintptr_t low, std::uintptr_t stack, int* parent_tid, int* child_tid, std::uintptr_t tls) noexcept {
   core::thread& me = *core::this_thread();
   if (!me.registers) return -EINVAL;
   if (before_second_thread && core::live_threads() == 1) before_second_thread(me);
@@ -67,6 +67,7 @@ long clone_thread(unsigned long flags, std::uintptr_t stack, int* parent_tid, in
   core::inherit_standing(*t, me);
   t->where.caller = reinterpret_cast<void*>(me.registers[REG_RIP]);
   t->id = t->tid;
+  t->stack_low = low;
 
   std::uintptr_t at = (stack - 128 - sizeof(greg_t) * NGREG) & ~std::uintptr_t{63};
   auto* registers = reinterpret_cast<greg_t*>(at);
@@ -95,7 +96,7 @@ void set_before_second_thread(void (*f)(core::thread&) noexcept) noexcept { befo
 
 long clone_call(long flags, long stack, long parent_tid, long child_tid, long tls, long) {
   if ((static_cast<unsigned long>(flags) & thread_flags) == thread_flags)
-    return clone_thread(static_cast<unsigned long>(flags), static_cast<std::uintptr_t>(stack),
+    return clone_thread(static_cast<unsigned long>(flags), 0, static_cast<std::uintptr_t>(stack),
                         reinterpret_cast<int*>(parent_tid), reinterpret_cast<int*>(child_tid),
                         static_cast<std::uintptr_t>(tls));
   return clone_process(flags, stack, parent_tid, child_tid, tls);
@@ -109,7 +110,7 @@ long clone3_call(long arguments, long size, long, long, long, long) {
     return error;
   // libc falls back to clone for what is no plain thread.
   if ((a.flags & thread_flags) != thread_flags || (a.flags & CLONE_PIDFD) || a.set_tid_size || (a.flags & CLONE_INTO_CGROUP)) return -ENOSYS;
-  return clone_thread(a.flags, a.stack + a.stack_size, reinterpret_cast<int*>(a.parent_tid),
+  return clone_thread(a.flags, a.stack, a.stack + a.stack_size, reinterpret_cast<int*>(a.parent_tid),
                       reinterpret_cast<int*>(a.child_tid), a.tls);
 }
 

@@ -46,8 +46,9 @@ void on_trap(int number, siginfo_t* info, void* context) {
     g[REG_RAX] = bide_gate(r.nr, r.a, r.b, r.c, r.d, r.e, r.f);
     return;
   }
-  block.inside = 1;
   core::thread& me = *core::this_thread();
+  call::overflow_here(me);
+  context::this_block().inside = 1;
   greg_t* const outer = me.registers;
   me.registers = g;
   note_trap(me);
@@ -82,8 +83,9 @@ extern "C" void bide_patched_call(greg_t* g) {
     g[REG_RAX] = bide_gate(g[REG_RAX], g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9]);
     return;
   }
-  block.inside = 1;
   core::thread& me = *core::this_thread();
+  call::overflow_here(me);
+  context::this_block().inside = 1;
   greg_t* const outer = me.registers;
   me.registers = g;
   // A child goes on from the registers; behind a site of syscall(2) itself there is no instruction any more.

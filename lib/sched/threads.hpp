@@ -32,6 +32,7 @@ struct thread : fiber {
   bool ended = false;                      // guarded by the registry's lock
   robust_list_head* robust = nullptr;
   greg_t* registers = nullptr;             // of the trap it is in; null behind a symbol
+  std::uintptr_t stack_low = 0;            // where its stack begins, guard and all, as its maker said; 0: not known
 
   // Signals; home only, but for the mask, which others read to find a taker.
   std::atomic<signal_set> mask{0};

@@ -426,6 +426,35 @@ CASE(overflow_is_handled_on_the_alternate_stack) {
   join(start(overflows, NULL));
 }
 
+static void polls(void) { poll(NULL, 0, 0); }
+static void writes_nowhere(void) { (void)!write(-1, "", 0); }
+static void asks(void) { getppid(); }
+__attribute__((noinline)) static int deeper_by_calls(void (*call)(void), volatile int n) {
+  volatile char room[200];
+  room[0] = (char)n;
+  call();
+  return deeper_by_calls(call, n + 1) + room[0];
+}
+static void *overflows_by_calls(void *call) {
+  stack_t s = {.ss_sp = malloc(65536), .ss_size = 65536};
+  sigaltstack(&s, NULL);
+  return (void *)(long)deeper_by_calls((void (*)(void))call, 0);
+}
+static void overflow_by_calls(void (*call)(void)) {
+  handle(SIGSEGV, say_overflow, SA_ONSTACK);
+  pthread_attr_t how;
+  pthread_t thread;
+  pthread_attr_init(&how);
+  pthread_attr_setstacksize(&how, 256 * 1024);
+  pthread_create(&thread, &how, overflows_by_calls, (void *)call);
+  join(thread);
+}
+
+// Wherever in a call the stack is used up.
+CASE(overflow_in_a_poll) { overflow_by_calls(polls); }
+CASE(overflow_in_a_write) { overflow_by_calls(writes_nowhere); }
+CASE(overflow_in_a_call_that_answers_at_once) { overflow_by_calls(asks); }
+
 static uint64_t two_slices;  // of the time stamp counter
 __attribute__((noinline)) static void compute_with_left(const char *low, size_t left) {
   volatile char *room = __builtin_alloca((size_t)((char *)__builtin_frame_address(0) - low) - left);
