@@ -1,26 +1,13 @@
-// stdio on pipes, sockets and terminals: libc reads and writes there past every name, with the stream's lock held.
-//
-// What the stream's buffer has, or has room for, is done at once. Else libc's function runs on an offload thread, which then
-// is the one that holds the lock: by libc's lights fibers of one worker are one thread and would be let in together.
-// Regular files are never waited for here. What is printed is formatted first, which tells how long it is.
+// stdio on pipes, sockets and terminals: libc reads and writes there past every name, with the stream's lock held. What is
+// printed is formatted first, which tells how long it is.
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
 
-#include <algorithm>
-#include <utility>
-
-#include "lib/call/border.hpp"
-#include "lib/door/elsewhere.hpp"
-#include "lib/door/locks.hpp"
+#include "lib/door/stream.hpp"
 
 extern "C" {
 int __vsnprintf_chk(char* to, size_t size, int level, size_t room, const char* format, va_list arguments);
@@ -30,6 +17,7 @@ int __vsnprintf_chk(char* to, size_t size, int level, size_t room, const char* f
 namespace {
 
 using namespace bide;
+using namespace bide::door;
 
 BIDE_NAME(fread);
 BIDE_NAME(fgets);
@@ -45,94 +33,8 @@ BIDE_NAME(vfscanf);
 BIDE_NAME(__isoc99_vfscanf);
 BIDE_NAME(__isoc23_vfscanf);
 
-template <class Function>
-Function* libcs(door::name& n) noexcept {
-  door::find_libc(n);
-  return door::real<Function>(n);
-}
-
-// glibc's _IO_lock_t, which has not changed from 2.31 to 2.42: a word, a count, the holder's pthread_t.
-bool is_held_by_caller(FILE* f) noexcept {
-  struct lock { int word, count; const void* holder; };
-  const auto* l = reinterpret_cast<const lock*>(f->_lock);
-  return l && __atomic_load_n(&l->holder, __ATOMIC_RELAXED) == reinterpret_cast<const void*>(pthread_self());
-}
-
-bool may_wait(FILE* f) noexcept {
-  struct stat s;
-  const int fd = fileno_unlocked(f);
-  return fd >= 0 && fstat(fd, &s) == 0 && (S_ISFIFO(s.st_mode) || S_ISSOCK(s.st_mode) || S_ISCHR(s.st_mode));
-}
-
-// On an offload thread: takes the stream's lock. Returns false when a signal ended that.
-bool lock(FILE* f) noexcept {
-  for (timespec pause{0, 50'000}; ftrylockfile(f) != 0; pause.tv_nsec = std::min(2 * pause.tv_nsec, 1'000'000L)) {
-    if (door::raw(SYS_nanosleep, &pause, nullptr) == -EINTR) return false;
-  }
-  return true;
-}
-
-// ThreadSanitizer knows nothing of libc's locks.
-[[gnu::no_sanitize("thread")]] void set_error(FILE* f) noexcept { f->_flags |= _IO_ERR_SEEN; }
-
-// Does `work` here if it doesn't wait, else elsewhere. Who holds the stream already, by flockfile, does it as ever. Returns 0, or
-// what ended it, which is in errno then; libc's function has returned as for a read or write that failed, or hasn't begun. `away`: the same as `work`, elsewhere.
-template <class Ready, class Work, class Away>
-long carefully(FILE* f, Ready ready, Work work, Away away) noexcept {
-  if (!door::on_fiber() || (f->_flags & _IO_USER_LOCK) || is_held_by_caller(f)) return work(), 0;
-  const int error = errno;
-  if (ftrylockfile(f) == 0) {
-    const bool here = ready() || !may_wait(f);
-    errno = error;
-    if (here) work();
-    funlockfile(f);
-    if (here) return 0;
-  }
-  errno = error;
-  const unsigned long mask = door::signal_mask();
-  const long end = door::until_ended("stdio", bide_but_handlers, [&] {
-    const door::as_if_masked callers(mask);  // for SIGPIPE
-    if (!lock(f)) return -EINTR;
-    const int before = std::exchange(errno, 0);
-    away();
-    const bool cut = errno == EINTR;
-    if (!errno) errno = before;
-    funlockfile(f);
-    return cut ? -EINTR : 0;
-  });
-  if (end == -EAGAIN) return work(), 0;
-  if (end == -ECANCELED || end == -ETIMEDOUT) {
-    if (ftrylockfile(f) == 0) {  // it may not have come that far
-      set_error(f);
-      funlockfile(f);
-    }
-    errno = static_cast<int>(-end);
-    return end;
-  }
-  return 0;  // or ended by a signal of the program's, as libc says it
-}
-template <class Ready, class Work>
-long carefully(FILE* f, Ready ready, Work work) noexcept {
-  return carefully(f, ready, work, work);
-}
-
-// What has something to show for itself returns that, and the fiber that unwinds does so at its next wait.
-void tell(long end, bool shown) {
-  if (!end) return;
-  if (shown) bide_ended_short(end);
-  else bide_ended(end);
-}
-
 std::size_t unread(FILE* f) noexcept { return static_cast<std::size_t>(f->_IO_read_end - f->_IO_read_ptr); }
 bool has(FILE* f, char end) noexcept { return unread(f) && memchr(f->_IO_read_ptr, end, unread(f)); }
-
-// Can what its buffer has, and so much more, be written? A pipe that can be written takes a page: pipe(7), PIPE_BUF. A socket
-// takes more than that.
-bool drains(FILE* f, std::size_t more) noexcept {
-  if (__fpending(f) + more > 4096) return false;
-  pollfd room{fileno_unlocked(f), POLLOUT, 0};
-  return door::raw(SYS_poll, &room, 1, 0) == 1;
-}
 
 // Has its buffer room, and is there no end of a line among these?
 bool fits(FILE* f, const void* from, std::size_t bytes) noexcept {
@@ -245,6 +147,11 @@ int write_one(int c, FILE* f) {
   return write_all(&byte, 1, 1, f) == 1 ? byte : EOF;
 }
 
+int read_word(FILE* f) {
+  int word;
+  return read_all(&word, sizeof word, 1, f) == 1 ? word : EOF;
+}
+
 int write_text(const char* text, FILE* f) {
   const std::size_t bytes = strlen(text);
   return write_all(text, 1, bytes, f) == bytes ? 1 : EOF;
@@ -313,11 +220,6 @@ int scan(door::name& n, FILE* f, const char* format, va_list arguments) {
 #undef getchar
 #undef putchar
 
-// A name of libc's and how it is done.
-#define BIDE_STREAM(result, n, parameters, ...)              \
-  extern "C" BIDE_API result bide_door_##n parameters __asm__(#n); \
-  extern "C" BIDE_API result bide_door_##n parameters { return __VA_ARGS__; }
-
 BIDE_STREAM(size_t, fread, (void* to, size_t size, size_t count, FILE* f), read_all(to, size, count, f))
 BIDE_STREAM(size_t, fwrite, (const void* from, size_t size, size_t count, FILE* f), write_all(from, size, count, f))
 BIDE_STREAM(char*, fgets, (char* to, int size, FILE* f), read_line(to, size, f))
@@ -333,6 +235,8 @@ BIDE_STREAM(int, putc, (int c, FILE* f), write_one(c, f))
 BIDE_STREAM(int, _IO_putc, (int c, FILE* f), write_one(c, f))
 BIDE_STREAM(int, putchar, (int c), write_one(c, stdout))
 BIDE_STREAM(int, fputs, (const char* text, FILE* f), write_text(text, f))
+BIDE_STREAM(int, getw, (FILE* f), read_word(f))
+BIDE_STREAM(int, putw, (int word, FILE* f), write_all(&word, sizeof word, 1, f) == 1 ? 0 : EOF)
 
 // A fortified program's reads have their room checked before.
 BIDE_STREAM(size_t, __fread_chk, (void* to, size_t room, size_t size, size_t count, FILE* f),
@@ -395,17 +299,6 @@ extern "C" BIDE_API void bide_door_flockfile(FILE* f) {
 }
 
 // What prints and scans.
-#define BIDE_LISTED(n, parameters, ...) BIDE_STREAM(int, n, parameters, __VA_ARGS__)
-#define BIDE_VARIADIC(n, parameters, ...)                                              \
-  extern "C" BIDE_API int bide_door_##n parameters __asm__(#n);                        \
-  extern "C" BIDE_API int bide_door_##n parameters {                                   \
-    va_list list;                                                                      \
-    va_start(list, format);                                                            \
-    const int answer = __VA_ARGS__;                                                    \
-    va_end(list);                                                                      \
-    return answer;                                                                     \
-  }
-
 BIDE_LISTED(vfprintf, (FILE * f, const char* format, va_list list), print(f, 0, format, list))
 BIDE_LISTED(vprintf, (const char* format, va_list list), print(stdout, 0, format, list))
 BIDE_LISTED(vdprintf, (int fd, const char* format, va_list list), print_to(fd, 0, format, list))

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include <string>
 #include <utility>
@@ -169,6 +170,135 @@ TEST_SUITE("differential/stdio") {
       me.call("fgets", [&] { return fgets(line, sizeof line, s.in) != nullptr; });
       funlockfile(s.in);
       me.note("line", line);
+    });
+  }
+
+  TEST_CASE("wide characters, lines and numbers are waited for beside others") {
+    for (const bool socket : {false, true}) {
+      compare([socket](actor& me) {
+        streams s(socket);
+        actor& peer = me.start("peer", [&](actor& peer) {
+          for (const char* part : {"a", "first ", "line\nmore", " of it\n", "12", " 34 "}) {
+            peer.until_waiting(me);
+            peer.call("write", [&] { return write(fileno(s.out), part, strlen(part)); });
+            usleep(20'000);
+          }
+          s.end();
+        });
+        wchar_t line[80] = L"";
+        const auto text = [&] {
+          std::string narrow;
+          for (const wchar_t* c = line; *c; ++c) narrow += static_cast<char>(*c);
+          return narrow;
+        };
+        me.call("fgetwc", [&] { return static_cast<long>(fgetwc(s.in)); });
+        me.call("fgetws", [&] { return fgetws(line, 80, s.in) != nullptr; });
+        me.note("line", text());
+        me.call("getwc", [&] { return static_cast<long>(getwc(s.in)); });
+        me.call("ungetwc", [&] { return static_cast<long>(ungetwc(L'M', s.in)); });
+        me.call("fgetws", [&] { return fgetws(line, 80, s.in) != nullptr; });
+        me.note("line", text());
+        int a = 0, b = 0;
+        me.call("fwscanf", [&] { return fwscanf(s.in, L"%d %d ", &a, &b); });
+        me.note("sum", a + b);
+        me.call("fgetwc at the end", [&] { return static_cast<long>(fgetwc(s.in)); });
+        me.note("end", feof(s.in) != 0);
+        me.join(peer);
+      });
+    }
+  }
+
+  TEST_CASE("what is printed wide to a full pipe waits for its reader, and no byte is lost or doubled") {
+    compare([](actor& me) {
+      streams s(false);
+      std::string got;
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        char bytes[4096];
+        for (ssize_t n; (n = read(fileno(s.in), bytes, sizeof bytes)) > 0;) got.append(bytes, static_cast<std::size_t>(n));
+      });
+      std::string wanted;
+      me.call("fwprintf", [&] {
+        int count = 0;
+        for (int i = 0; i < 15'000; ++i) {
+          count += fwprintf(s.out, L"%d\n", i);
+          wanted += std::to_string(i) + '\n';
+        }
+        return count;
+      });
+      const std::string more(100'000, 'x');
+      me.call("fputws", [&] { return fputws(std::wstring(100'000, L'x').c_str(), s.out) >= 0; });
+      me.call("fputwc", [&] {
+        for (int i = 0; i < 100'000; ++i) {
+          if (fputwc(L'x', s.out) != L'x') return false;
+        }
+        return true;
+      });
+      me.call("fflush", [&] { return fflush(s.out); });
+      s.end();
+      me.join(peer);
+      me.note("all", got == wanted + more + more);
+    });
+  }
+
+  TEST_CASE("what takes a stream's lock waits beside others while a reader has it") {
+    for (const auto& [what, call] : std::initializer_list<std::pair<const char*, long (*)(FILE*)>>{
+             {"feof", [](FILE* f) -> long { return feof(f) != 0; }},
+             {"ferror", [](FILE* f) -> long { return ferror(f) != 0; }},
+             {"clearerr", [](FILE* f) -> long { return clearerr(f), 0; }},
+             {"ungetc", [](FILE* f) -> long { return ungetc('u', f); }},
+             {"ftell", [](FILE* f) -> long { return ftell(f); }},
+             {"fseek", [](FILE* f) -> long { return fseek(f, 1, SEEK_SET); }},
+             {"fgetpos", [](FILE* f) -> long {
+                fpos_t at;
+                return fgetpos(f, &at);
+              }},
+             {"rewind", [](FILE* f) -> long { return rewind(f), 0; }},
+             {"setvbuf", [](FILE* f) -> long { return setvbuf(f, nullptr, _IOFBF, 512); }}}) {
+      compare([&](actor& me) {
+        streams s(false);
+        char line[16] = "";
+        actor& reader = me.start("reader", [&](actor& one) { one.call("fgets", [&] { return fgets(line, sizeof line, s.in) != nullptr; }); });
+        actor& writer = me.start("writer", [&](actor& one) {
+          one.until_waiting(reader);
+          one.until_waiting(me);
+          one.call("write", [&] { return write(fileno(s.out), "line\n", 5); });
+        });
+        me.until_waiting(reader);
+        me.call(what, [&] { return call(s.in); });
+        me.join(reader);
+        me.join(writer);
+        me.note("line", line);
+      });
+    }
+  }
+
+  TEST_CASE("moving in a stream flushes to a full pipe beside its reader") {
+    compare([](actor& me) {
+      streams s(false);
+      const std::size_t filled = fill(fileno(s.out));
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        peer.note("filling", read_all(fileno(s.in), filled).size() == filled);
+        peer.note("text", read_all(fileno(s.in), 5));
+      });
+      me.call("fputs", [&] { return fputs("hello", s.out) >= 0; });
+      me.call("fseek", [&] { return fseek(s.out, 0, SEEK_CUR); });
+      me.call("fflush", [&] { return fflush(s.out); });
+      me.join(peer);
+    });
+  }
+
+  TEST_CASE("words are read and written as numbers are") {
+    compare([](actor& me) {
+      streams s(false);
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        peer.call("putw", [&] { return putw(0x1234567, s.out); });
+        peer.call("fflush", [&] { return fflush(s.out); });
+      });
+      me.call("getw", [&] { return getw(s.in); });
+      me.join(peer);
     });
   }
 
