@@ -81,4 +81,14 @@ BIDE_API void bide_ended_short(long answer) noexcept;
 // In a signal handler, on any thread: a handler ran, with or without SA_RESTART.
 BIDE_API void bide_note_signal(bool restarts) noexcept;
 
+#ifndef BIDE_PRELOAD
+// Before handlers are set, not in one: bide_enter_handler() has to tell whose code was interrupted.
+BIDE_API void bide_expect_handlers() noexcept;
+// In a handler, with its third argument. A fiber that was interrupted within the runtime must not park: its waits, lists and
+// the table of descriptors may be half changed. So the thread has no fiber then until bide_leave_handler(), and what the handler
+// calls goes to the kernel as it is. Returns whether that is so.
+BIDE_API bool bide_enter_handler(const void* machine) noexcept;
+BIDE_API void bide_leave_handler() noexcept;
+#endif
+
 }  // extern "C"

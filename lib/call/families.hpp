@@ -89,11 +89,11 @@ BIDE_CALL(socketpair_call);
 BIDE_CALL(pipe_call);
 BIDE_CALL(pipe2_call);
 
-#ifdef BIDE_PRELOAD
 // uring.cpp
 BIDE_CALL(io_uring_setup_call);
 BIDE_CALL(io_uring_enter_call);
 
+#ifdef BIDE_PRELOAD
 // thread.cpp
 BIDE_CALL(clone_call);
 BIDE_CALL(clone3_call);

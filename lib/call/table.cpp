@@ -108,9 +108,9 @@ constexpr auto standard = [] {
   t[SYS_rt_sigprocmask] = rt_sigprocmask_call;
   t[SYS_prctl] = prctl_call;
 #endif
-#ifdef BIDE_PRELOAD
   t[SYS_io_uring_setup] = io_uring_setup_call;
   t[SYS_io_uring_enter] = io_uring_enter_call;
+#ifdef BIDE_PRELOAD
   t[SYS_clone] = clone_call;
   t[SYS_clone3] = clone3_call;
   t[SYS_exit] = exit_call;

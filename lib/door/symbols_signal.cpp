@@ -23,10 +23,12 @@ void run_handler(int number, siginfo_t* info, void* machine) {
   void* function = h.function.load(std::memory_order_acquire);
   // A broken pipe is the writer's own, who is running.
   if (number != SIGPIPE) bide_note_signal(flags & SA_RESTART);
+  const bool hidden = bide_enter_handler(machine);
   if (flags & SA_SIGINFO)
     reinterpret_cast<void (*)(int, siginfo_t*, void*)>(function)(number, info, machine);
   else if (function)
     reinterpret_cast<void (*)(int)>(function)(number);
+  if (hidden) bide_leave_handler();
 }
 
 // A fault is answered on the spot, by whoever made it; nobody waits in a call then.
@@ -61,6 +63,7 @@ int set_action(int number, const struct sigaction* wanted, struct sigaction* bef
     }
   }
   if (!of_interest(number)) return libc(number, wanted, before);
+  if (wanted) bide_expect_handlers();
   handler& h = handlers[number];
   void* const old_function = h.function.load(std::memory_order_relaxed);
   const int old_flags = h.flags.load(std::memory_order_relaxed);
@@ -125,3 +128,21 @@ extern "C" BIDE_API int siginterrupt(int number, int interrupts) {
   now.sa_flags = interrupts ? now.sa_flags & ~SA_RESTART : now.sa_flags | SA_RESTART;
   return set_action(number, &now, nullptr);
 }
+
+// Out of a handler, it may be, which then doesn't come to its end.
+#define BIDE_JUMP(n)                                                                    \
+  namespace {                                                                           \
+  BIDE_NAME(n);                                                                         \
+  }                                                                                     \
+  extern "C" [[noreturn]] BIDE_API void bide_door_##n(void* to, int value) __asm__(#n); \
+  extern "C" [[noreturn]] BIDE_API void bide_door_##n(void* to, int value) {            \
+    bide_leave_handler();                                                               \
+    door::find_libc(n##_name);                                                          \
+    door::real<void(void*, int)>(n##_name)(to, value);                                  \
+    __builtin_unreachable();                                                            \
+  }
+
+BIDE_JUMP(longjmp)
+BIDE_JUMP(_longjmp)
+BIDE_JUMP(siglongjmp)
+BIDE_JUMP(__longjmp_chk)

@@ -4,13 +4,8 @@
 // as by libc's names. The rest goes to the kernel as it is: libc knows its locks, streams and the resolver by the thread
 // pointer, which a worker's fibers share, so two of them parked inside libc would be in the same ones together; and what
 // waits there has doors by name.
-#include <elf.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
-
-#include <string_view>
 
 #include "asm/trap.h"
 #include "lib/base/spin.hpp"
@@ -18,59 +13,19 @@
 #include "lib/call/border.hpp"
 #include "lib/context/tools.hpp"
 #include "lib/door/dispatch.hpp"
+#include "lib/door/whose_code.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/trapping.hpp"
 
 namespace bide::door {
 namespace {
 
-struct range {
-  std::uintptr_t begin, end;
-};
-
-struct code {
-  static constexpr int most = 16;
-  range parts[most];
-  int count = 0;
-};
-code libc_code;  // before the door is open first; never changed again
-
 std::atomic<std::uint32_t> lock{0};
 unsigned opened = 0;  // guarded by lock: runtimes that have the door
 
-// libc came in several libraries before glibc 2.34. The kernel's page of code, whose clocks may be calls, is asked from
-// within the runtime.
-bool belongs_to_libc(const dl_phdr_info& object) noexcept {
-  if (object.dlpi_addr == getauxval(AT_BASE) || object.dlpi_addr == getauxval(AT_SYSINFO_EHDR)) return true;
-  std::string_view name = object.dlpi_name;
-  name.remove_prefix(name.rfind('/') + 1);
-  for (const std::string_view one : {"libc.so.", "libc-2.", "libpthread", "librt", "libdl", "libanl", "libresolv", "libnss_"}) {
-    if (name.substr(0, one.size()) == one) return true;
-  }
-  return false;
-}
-
-// The loader's lock is held meanwhile: with none of ours.
-code find_libc_code() noexcept {
-  code found;
-  dl_iterate_phdr([](dl_phdr_info* object, std::size_t, void* to) {
-    auto& all = *static_cast<code*>(to);
-    if (!belongs_to_libc(*object)) return 0;
-    for (int i = 0; i < object->dlpi_phnum && all.count < code::most; ++i) {
-      const ElfW(Phdr)& p = object->dlpi_phdr[i];
-      if (p.p_type != PT_LOAD || !(p.p_flags & PF_X)) continue;
-      all.parts[all.count++] = {object->dlpi_addr + p.p_vaddr, object->dlpi_addr + p.p_vaddr + p.p_memsz};
-    }
-    return 0;
-  }, &found);
-  return found;
-}
-
-bool in_libc(std::uintptr_t at) noexcept {
-  for (int i = 0; i < libc_code.count; ++i) {
-    if (at >= libc_code.parts[i].begin && at < libc_code.parts[i].end) return true;
-  }
-  return false;
+long pass_as_it_is(const call::request& r) noexcept {
+  const as_it_is mark;
+  return call::pass(r);
 }
 
 void on_trap(int number, siginfo_t* info, void* context) {
@@ -83,14 +38,15 @@ void on_trap(int number, siginfo_t* info, void* context) {
     return;
   }
   const call::request r = request_of(g);
-  // A handler that interrupts a fiber on its way to park or from there must not park it once more.
+  // A handler that interrupts a fiber on its way to park or from there must not park it once more; bide_enter_handler() sees
+  // to those that libbide-hook knows of, wherever they interrupt the runtime.
   const core::fiber* const me = core::this_fiber();
   const bool serves = me && !me->wait && !in_libc(static_cast<std::uintptr_t>(g[REG_RIP]));
   if (call::makes_process(r.nr)) {
     adopt_float_control(u);
     g[REG_RAX] = call::make_process(r, g, serves);
   } else {
-    g[REG_RAX] = serves ? bide_call(r.nr, r.a, r.b, r.c, r.d, r.e, r.f) : call::pass(r);
+    g[REG_RAX] = serves ? bide_call(r.nr, r.a, r.b, r.c, r.d, r.e, r.f) : pass_as_it_is(r);
   }
   bide_resume(g, u.uc_mcontext.fpregs);
 }
@@ -112,11 +68,10 @@ namespace bide::core {
 namespace {
 
 // Returns why it can't be; null: it is open.
-const char* open_or_say_why(const door::code& libc) noexcept {
+const char* open_or_say_why() noexcept {
   const base::spin_guard guard(door::lock);
   if (!door::opened) {
     if (const char* why = door::obstacle()) return why;
-    if (!door::libc_code.count) door::libc_code = libc;
     bide_vector_mask = door::vector_state();  // all that the kernel keeps in a signal's frame
     sys::signal_action before;
     if (door::handle_dispatch(door::on_trap, &before) != 0) return "SIGSYS can't be handled";
@@ -129,7 +84,8 @@ const char* open_or_say_why(const door::code& libc) noexcept {
 }  // namespace
 
 bool open_trap_door() noexcept {
-  const char* why = open_or_say_why(door::find_libc_code());
+  door::learn_code();
+  const char* why = open_or_say_why();
   if (!why) return true;
   base::text t;
   (t << "bide: no trap door (options::trap): " << why << "; calls that pass libc's names block their worker\n").to_stderr();

@@ -438,6 +438,59 @@ TEST_SUITE("api/trap" * doctest::skip(sanitized)) {
     signal(SIGUSR1, SIG_DFL);
   }
 
+  TEST_CASE("a handler that waits, wherever it interrupts the runtime, leaves it whole") {
+    for (const auto handler : {+[](int) { raw_sleep(20us), ++handled; }, +[](int) { usleep(20), ++handled; }}) {
+      on_trapping_workers([&] {
+        handled = 0;
+        signal(SIGALRM, handler);
+        const itimerval often{{0, 400}, {0, 400}}, never{};
+        setitimer(ITIMER_REAL, &often, nullptr);
+        const auto until = std::chrono::steady_clock::now() + 500ms;
+        {
+          bide::group all;
+          for (int i = 0; i < 8; ++i) {
+            all.spawn([&] {
+              channel there, back;
+              bide::group two;
+              two.spawn([&] {
+                for (char byte = 0; read(there.ends[0], &byte, 1) == 1 && byte != 'x';) CHECK(write(back.ends[1], &byte, 1) == 1);
+              });
+              char byte = 0;
+              for (int turn = 0; std::chrono::steady_clock::now() < until; ++turn) {
+                if (write(there.ends[1], "a", 1) != 1 || read(back.ends[0], &byte, 1) != 1) FAIL("a byte was lost");
+                if (turn % 3 == 0) bide::sleep_for(5us);
+              }
+              CHECK(there.write('x') == 1);
+              two.wait();
+            });
+          }
+        }
+        setitimer(ITIMER_REAL, &never, nullptr);
+        CHECK(handled > 50);
+        signal(SIGALRM, SIG_DFL);
+      });
+    }
+  }
+
+  TEST_CASE("a handler that jumps out of a look at the clock leaves the fiber where it jumps to") {
+    for (const auto trap : {bide::trap_door::off, bide::trap_door::on}) {
+      bide::run([] {
+        signal(SIGALRM, [](int) { siglongjmp(way_out, 1); });
+        for (int i = 0; i < 100; ++i) {
+          const itimerval soon{{0, 0}, {0, 300}};
+          if (sigsetjmp(way_out, 1) == 0) {
+            setitimer(ITIMER_REAL, &soon, nullptr);
+            for (timespec t;;) clock_gettime(CLOCK_MONOTONIC, &t);
+          }
+          auto slept = bide::spawn([] { return raw_sleep(10us) + usleep(10); });
+          CHECK(slept.get() == 0);
+          CHECK(bide::this_fiber::id() != 0);
+        }
+        signal(SIGALRM, SIG_DFL);
+      }, {.trap = trap});
+    }
+  }
+
   TEST_CASE("SIGSYS of another origin is the program's") {
     const ending e = in_child([] {
       static int seen = 0;

@@ -93,6 +93,9 @@ SUITES = [
         *natively_and_preloaded("semaphore"),
         *natively_and_preloaded("yield"),
     )),
+    Suite("a linked program's calls past libc's names", 7, 2, (
+        *probes({19}, "bench_trapped", "linked", "trapping"),
+    )),
     Suite("a preloaded echo, 100 connections", 7, 2, thread_echoes(100, 1.0, 0.3)),
     Suite("a preloaded echo, 1,000 connections", 7, 1, thread_echoes(1000, 1.0, 0.5)),
     Suite("a preloaded echo, 10,000 connections", 3, 1, thread_echoes(10000, 2.0, 2.0), heavy=True),

@@ -113,6 +113,9 @@ FIGURES = [
     Figure(18, "preloaded echo CPU, 100 connections / native", "preloaded:echo-100", "threads:echo-100"),
     Figure(18, "  1,000 connections", "preloaded:echo-1000", "threads:echo-1000"),
     Figure(18, "  10,000 connections", "preloaded:echo-10000", "threads:echo-10000"),
+    Figure(19, "a linked program's own call that traps / bare", "trapping:call-bare", "linked:call-bare"),
+    Figure(19, "  of one that the table answers", "trapping:call-table", "linked:call-table"),
+    Figure(19, "  by libc", "trapping:call-libc", "linked:call-libc"),
 ]
 
 ROWS = sorted({figure.row for figure in FIGURES})
