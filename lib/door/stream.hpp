@@ -3,6 +3,8 @@
 // What the stream's buffer has, or has room for, is done at once. Else libc's function runs on an offload thread, which then
 // is the one that holds the lock: by libc's lights fibers of one worker are one thread and would be let in together.
 // Regular files are never waited for here.
+//
+// What that costs with a file is in lib/call/README.md.
 #pragma once
 
 #include <errno.h>
@@ -25,7 +27,7 @@ namespace bide::door {
 
 template <class Function>
 Function* libcs(name& n) noexcept {
-  find_libc(n);
+  if (!n.real) [[unlikely]] find_libc(n);
   return real<Function>(n);
 }
 

@@ -24,6 +24,8 @@ BIDE_NAME(fgets);
 BIDE_NAME(fgetc);
 BIDE_NAME(getdelim);
 BIDE_NAME(fwrite);
+BIDE_NAME(fputc);
+BIDE_NAME(fputs);
 BIDE_NAME(fflush);
 BIDE_NAME(fclose);
 BIDE_NAME(puts);
@@ -46,6 +48,7 @@ bool takes(FILE* f, const void* from, std::size_t bytes) noexcept { return fits(
 
 std::size_t read_all(void* to, std::size_t size, std::size_t count, FILE* f) {
   const auto libc = libcs<size_t(void*, size_t, size_t, FILE*)>(fread_name);
+  if (!door::on_fiber()) return libc(to, size, count, f);
   std::size_t got = 0, bytes;
   const bool countable = !__builtin_mul_overflow(size, count, &bytes);
   tell(carefully(f, [&] { return countable && bytes <= unread(f); }, [&] { got = libc(to, size, count, f); }), got > 0);
@@ -100,6 +103,7 @@ std::size_t write_away(FILE* f, const char* from, std::size_t bytes) noexcept {
 
 std::size_t write_all(const void* from, std::size_t size, std::size_t count, FILE* f) {
   const auto libc = libcs<size_t(const void*, size_t, size_t, FILE*)>(fwrite_name);
+  if (!door::on_fiber()) return libc(from, size, count, f);
   std::size_t done = 0, bytes;
   const bool countable = !__builtin_mul_overflow(size, count, &bytes);
   const auto work = [&] { done = libc(from, size, count, f); };
@@ -121,15 +125,16 @@ char* part_of_line(char* to, int size, FILE* f) noexcept {
 
 char* read_line(char* to, int size, FILE* f) {
   const auto libc = libcs<char*(char*, int, FILE*)>(fgets_name);
+  if (!door::on_fiber()) return libc(to, size, f);
   char* got = nullptr;
-  const bool fiber = door::on_fiber();
   tell(carefully(f, [=] { return size < 2 || static_cast<std::size_t>(size - 1) <= unread(f) || has(f, '\n'); },
-                 [&] { got = fiber && !door::on_fiber() ? part_of_line(to, size, f) : libc(to, size, f); }), got);
+                 [&] { got = libc(to, size, f); }, [&] { got = size < 2 ? libc(to, size, f) : part_of_line(to, size, f); }), got);
   return got;
 }
 
 ssize_t read_until(char** to, size_t* room, int end, FILE* f) {
   const auto libc = libcs<ssize_t(char**, size_t*, int, FILE*)>(getdelim_name);
+  if (!door::on_fiber()) return libc(to, room, end, f);
   ssize_t got = -1;
   tell(carefully(f, [=] { return has(f, static_cast<char>(end)); }, [&] { got = libc(to, room, end, f); }), got > 0);
   return got;
@@ -137,14 +142,21 @@ ssize_t read_until(char** to, size_t* room, int end, FILE* f) {
 
 int read_one(FILE* f) {
   const auto libc = libcs<int(FILE*)>(fgetc_name);
+  if (!door::on_fiber()) return libc(f);
   int got = EOF;
   tell(carefully(f, [=] { return unread(f) > 0; }, [&] { got = libc(f); }), got != EOF);
   return got;
 }
 
 int write_one(int c, FILE* f) {
-  const auto byte = static_cast<unsigned char>(c);
-  return write_all(&byte, 1, 1, f) == 1 ? byte : EOF;
+  const auto libc = libcs<int(int, FILE*)>(fputc_name);
+  if (!door::on_fiber()) return libc(c, f);
+  const auto byte = static_cast<char>(c);
+  int put = EOF;
+  tell(carefully(f, [&] { return takes(f, &byte, 1); }, [&] { put = libc(c, f); }, [&] {
+    if (write_away(f, &byte, 1) == 1) put = static_cast<unsigned char>(c);
+  }), put != EOF);
+  return put;
 }
 
 int read_word(FILE* f) {
@@ -153,6 +165,7 @@ int read_word(FILE* f) {
 }
 
 int write_text(const char* text, FILE* f) {
+  if (!door::on_fiber()) return libcs<int(const char*, FILE*)>(fputs_name)(text, f);
   const std::size_t bytes = strlen(text);
   return write_all(text, 1, bytes, f) == bytes ? 1 : EOF;
 }
@@ -246,6 +259,7 @@ BIDE_STREAM(char*, __fgets_chk, (char* to, size_t room, int size, FILE* f),
 
 extern "C" BIDE_API int bide_door_puts(const char* text) __asm__("puts");
 extern "C" BIDE_API int bide_door_puts(const char* text) {
+  if (!door::on_fiber()) return libcs<int(const char*)>(puts_name)(text);
   const std::size_t bytes = strlen(text);
   int answer = EOF;
   const auto work = [&] { answer = libcs<int(const char*)>(puts_name)(text); };
@@ -269,6 +283,7 @@ long flush(FILE* f, int& answer) noexcept {
 extern "C" BIDE_API int bide_door_fflush(FILE* f) __asm__("fflush");
 extern "C" BIDE_API int bide_door_fflush(FILE* f) {
   if (!f) return libcs<int(FILE*)>(fflush_name)(f);
+  if (!door::on_fiber()) return libcs<int(FILE*)>(fflush_name)(f);
   int answer;
   const long end = flush(f, answer);
   tell(end, answer == 0);

@@ -42,6 +42,7 @@ bool fits(FILE* f, const wchar_t* from, std::size_t count) noexcept {
 
 wint_t read_one(FILE* f) {
   const auto libc = libcs<wint_t(FILE*)>(fgetwc_name);
+  if (!on_fiber()) return libc(f);
   wint_t got = WEOF;
   tell(carefully(f, [=] { return unread(f) > 0; }, [&] { got = libc(f); }), got != WEOF);
   return got;
@@ -58,6 +59,7 @@ wchar_t* part_of_line(wchar_t* to, int size, FILE* f) noexcept {
 
 wchar_t* read_line(wchar_t* to, int size, FILE* f) {
   const auto libc = libcs<wchar_t*(wchar_t*, int, FILE*)>(fgetws_name);
+  if (!on_fiber()) return libc(to, size, f);
   wchar_t* got = nullptr;
   const auto here = [&] { got = libc(to, size, f); };
   tell(carefully(f, [=] { return size < 2 || static_cast<std::size_t>(size - 1) <= unread(f) || has_line(f); }, here,
@@ -67,6 +69,7 @@ wchar_t* read_line(wchar_t* to, int size, FILE* f) {
 
 wint_t write_one(wchar_t c, FILE* f) {
   const auto libc = libcs<wint_t(wchar_t, FILE*)>(fputwc_name);
+  if (!on_fiber()) return libc(c, f);
   wint_t put = WEOF;
   tell(carefully(f, [=] { return fits(f, &c, 1); }, [&] { put = libc(c, f); }), put != WEOF);
   return put;
@@ -74,6 +77,7 @@ wint_t write_one(wchar_t c, FILE* f) {
 
 int write_text(const wchar_t* text, FILE* f) {
   const auto libc = libcs<int(const wchar_t*, FILE*)>(fputws_name);
+  if (!on_fiber()) return libc(text, f);
   int put = EOF;
   tell(carefully(f, [=] { return fits(f, text, wcslen(text)); }, [&] { put = libc(text, f); }), put >= 0);
   return put;
