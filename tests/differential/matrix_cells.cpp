@@ -166,6 +166,12 @@ void close_with_reset(ends& e) {
   e.theirs.close();
 }
 const auto say = [](const descriptor& d, ends& e) { d.say(e.theirs); };
+// The same, and it is there: a pty passes bytes on by itself, on a busy machine a while later.
+const auto has_said = [](const descriptor& d, ends& e) {
+  d.say(e.theirs);
+  pollfd there{e.ours, POLLIN, 0};
+  if (std::string_view(d.name) == "pty") must(poll(&there, 1, 1000), "poll");
+};
 // For who may still wait, or be gone.
 void help(const descriptor& d, ends& e) {
   try {
@@ -178,7 +184,7 @@ std::vector<condition> reading() {
   using d = const descriptor&;
   const auto leave = [](d, ends& e) { e.theirs.close(); };
   return {
-      {.name = "there", .before = say},
+      {.name = "there", .before = has_said},
       {.name = "waits", .meanwhile = say},
       {.name = "O_NONBLOCK", .before = [](d, ends& e) { set_nonblocking(e.ours); }},
       {.name = "MSG_DONTWAIT", .takes_flags = true, .flags = MSG_DONTWAIT},
@@ -187,13 +193,13 @@ std::vector<condition> reading() {
        .meanwhile = [](d k, ends& e) { k.say(e.theirs), moment(), k.say(e.theirs); }},
       {.name = "SO_RCVTIMEO", .needs = socket_kind, .before = [](d, ends& e) { set_timeout(e.ours, SO_RCVTIMEO, 60ms); },
        .time = 60ms},
-      {.name = "zero length", .before = say, .size = 0},
-      {.name = "bad pointer", .before = say, .room = static_cast<char*>(bad_address())},
+      {.name = "zero length", .before = has_said, .size = 0},
+      {.name = "bad pointer", .before = has_said, .room = static_cast<char*>(bad_address())},
       {.name = "bad pointer, waits", .meanwhile = say, .room = static_cast<char*>(bad_address())},
       {.name = "bad fd", .fd = -1},
       {.name = "wrong end", .needs = two_ends, .before = [](d, ends& e) { std::swap(e.ours, e.theirs), set_nonblocking(e.ours); }},
-      {.name = "more asked than there", .before = say, .size = 64},
-      {.name = "less asked than there", .before = say, .size = 2},
+      {.name = "more asked than there", .before = has_said, .size = 64},
+      {.name = "less asked than there", .before = has_said, .size = 2},
       {.name = "closed by another", .needs = two_ends,
        .meanwhile = [](d k, ends& e) { e.ours.close(), moment(20ms), help(k, e); }},
       {.name = "peer gone", .needs = stream | two_ends, .before = leave},
