@@ -29,9 +29,70 @@ int local_listener(sockaddr_in& where) {
   return fd;
 }
 
+// What one who waits in several ways is told, all in all. No fiber's, and before main and after it as well.
+int waits_in_many_ways() {
+  int ends[2], told = 0;
+  if (pipe(ends) != 0) return -1;
+  pollfd one{ends[0], POLLIN, 0};
+  char byte = 0;
+  told += 1 * poll(&one, 1, 1);  // nothing
+  told += 2 * static_cast<int>(write(ends[1], "x", 1));
+  told += 4 * poll(&one, 1, -1);
+  told += 8 * static_cast<int>(read(ends[0], &byte, 1));
+  told += 16 * (byte == 'x');
+  std::thread later([&] {
+    usleep(1000);
+    must(write(ends[1], "y", 1), "write");
+  });
+  told += 32 * static_cast<int>(read(ends[0], &byte, 1));
+  later.join();
+  told += 64 * (byte == 'y');
+  told += 128 * (accept(ends[0], nullptr, nullptr) == -1 && errno == ENOTSOCK);
+  close(ends[0]), close(ends[1]);
+  return told;
+}
+
+int open_descriptors() {
+  int count = 0;
+  for (int fd = 0; fd < 1024; ++fd) count += fcntl(fd, F_GETFD) >= 0;
+  return count;
+}
+
+struct early {
+  early() : told(waits_in_many_ways()) {}
+  int told;
+};
+__attribute__((init_priority(101))) const early before_main;
+
 }  // namespace
 
 TEST_SUITE("differential/peers") {
+  TEST_CASE("threads that are no fibers wait by the same names, come and go, and leave nothing") {
+    compare([](actor& me) {
+      const int before = open_descriptors();
+      int well = 0;
+      for (int i = 0; i < 100; ++i) {
+        std::thread([&] { well += waits_in_many_ways() == 254; }).join();
+      }
+      me.note("well", well);
+      me.note("descriptors more", open_descriptors() - before);
+    });
+  }
+
+  TEST_CASE("calls before main, and when the process is about to be gone, are answered") {
+    CHECK(before_main.told == 254);
+    compare([](actor& me) {
+      const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
+      if (child == 0) {
+        atexit([] { _exit(waits_in_many_ways() == 254 ? 7 : 8); });
+        exit(1);
+      }
+      int status = 0;
+      must(waitpid(child, &status, 0), "waitpid");
+      me.note("exit status", WEXITSTATUS(status));
+    });
+  }
+
   TEST_CASE("fcntl passes on every command, and refuses what the kernel refuses") {
     compare([](actor& me) {
       int ends[2];
