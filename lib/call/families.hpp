@@ -168,6 +168,7 @@ BIDE_CALL(mprotect_call);
 BIDE_CALL(munmap_call);
 BIDE_CALL(madvise_call);
 BIDE_CALL(mremap_call);
+BIDE_CALL(shmat_call);
 void stacks_after_fork() noexcept;  // in the child
 #else
 

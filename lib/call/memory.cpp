@@ -8,6 +8,7 @@
 // for each request it would map and unmap one each time.
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -219,6 +220,15 @@ long mremap_call(long at, long bytes, long new_bytes, long flags, long to, long)
   const auto from = static_cast<std::uintptr_t>(to);
   if (flags & MREMAP_FIXED) give_up_kept(from, from + static_cast<std::size_t>(new_bytes));
   return bide_gate(SYS_mremap, at, bytes, new_bytes, flags, to, 0);
+}
+
+long shmat_call(long id, long at, long flags, long, long, long) {
+  shmid_ds segment;
+  if (at && kept_count.load(std::memory_order_relaxed) && sys::raw(SYS_shmctl, id, IPC_STAT, &segment) == 0) {
+    const auto from = static_cast<std::uintptr_t>(at) & ~(context::page - 1);  // SHM_RND
+    give_up_kept(from, from + segment.shm_segsz);
+  }
+  return bide_gate(SYS_shmat, id, at, flags, 0, 0, 0);
 }
 
 void stacks_after_fork() noexcept {

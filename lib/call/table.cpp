@@ -173,6 +173,7 @@ constexpr auto standard = [] {
   t[SYS_munmap] = munmap_call;
   t[SYS_madvise] = madvise_call;
   t[SYS_mremap] = mremap_call;
+  t[SYS_shmat] = shmat_call;
 #endif
   return t;
 }();

@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <sys/resource.h>
+#include <sys/shm.h>
 
 static void *add_one(void *value) { return (void *)((long)value + 1); }
 
@@ -204,7 +205,16 @@ static void look_around_by_all(struct look *looks, int *ends, int round) {
   while (read(ends[0], away, sizeof away) > 0) {}
 }
 
-CASE(stacks_used_again) {
+static char *map_at(char *at, size_t size) {
+  return mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+static char *share_at(char *at, size_t size) {
+  const int id = shmget(IPC_PRIVATE, size, 0600);
+  char *there = shmat(id, at, 0);
+  shmctl(id, IPC_RMID, NULL);
+  return there;
+}
+static void use_stacks_again(char *(*map_at)(char *at, size_t size)) {
   int ends[2];
   struct look looks[12], more[12];
   char *mine[12];
@@ -214,8 +224,7 @@ CASE(stacks_used_again) {
   for (int round = 0; round < 8; ++round) look_around_by_all(looks, ends, round);
   // Where the program maps something itself, because a stack is there no more, none comes to be.
   for (int i = 0; i < 12; ++i) {
-    mine[i] = mmap(looks[i].lowest + (4 << 20), size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    mine[i] = map_at(looks[i].lowest + (4 << 20), size);
     if (mine[i] == MAP_FAILED) continue;
     ++mapped;
     memset(mine[i], 0x55, size);
@@ -230,6 +239,9 @@ CASE(stacks_used_again) {
   }
   say("%s", mapped >= 6 ? "free" : "taken");  // libc itself keeps 40 MB of them
 }
+
+CASE(stacks_used_again) { use_stacks_again(map_at); }
+CASE(stacks_used_again_beside_shared_memory) { use_stacks_again(share_at); }
 
 __attribute__((noinline)) static int deeper(volatile int n) {
   volatile char room[512];
