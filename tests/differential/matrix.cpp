@@ -71,7 +71,8 @@ std::vector<std::string> distinct(const std::vector<cell>& cells, Of of) {
 
 void write_markdown(std::ostream& out, const std::vector<cell>& cells, const result* results, const std::string& counts) {
   out << "# The matrix\n\n"
-         "Made by `tests/differential/matrix`: each cell is one description of a call under a condition on a kind of descriptor,\n"
+         "Made by the build's `tests/differential/matrix --markdown lib/call/MATRIX.md`: each cell is one description of a call\n"
+         "under a condition on a kind of descriptor,\n"
          "played on kernel threads with the doors shut and in fibers, on one worker and on two. Result, errno, bytes, whether it\n"
          "waited and for how long (in classes), and what another sees of both ends afterwards are compared.\n\n"
          "*cancelled*: `pthread_cancel` ends a thread's call, `task::cancel` a fiber's that unwinds; then what it waited for comes,\n"
@@ -116,7 +117,8 @@ int main(int argc, char** argv) {
     if (word == "--every" && i + 1 < argc) every = std::strtoul(argv[++i], nullptr, 10);
     else if (word == "--jobs" && i + 1 < argc) jobs = std::strtoul(argv[++i], nullptr, 10);
     else if (word == "--markdown" && i + 1 < argc) markdown = argv[++i];
-    else names.emplace_back(word);
+    else if (word.substr(0, 2) != "--") names.emplace_back(word);
+    else return std::fprintf(stderr, "usage: matrix [--every N] [--jobs N] [--markdown FILE] [NAME...]\n"), 2;
   }
   const std::vector<cell> cells = matrix_cells();
   const auto wanted = [&](std::size_t i) {
@@ -151,5 +153,6 @@ int main(int argc, char** argv) {
     std::ofstream file(markdown);
     write_markdown(file, cells, results, said);
   }
+  if (!(counts[1] + counts[2] + counts[3])) return std::fprintf(stderr, "matrix: no cell of that name\n"), 2;
   return counts[3] ? 1 : 0;
 }

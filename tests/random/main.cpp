@@ -138,14 +138,16 @@ bool play_all(std::uint64_t from, std::uint64_t end, std::uint64_t step) {
 
 int main(int argc, char** argv) {
   std::uint64_t programs = 200, from = 1, jobs = 4;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
     const std::string_view word = argv[i];
-    const std::uint64_t value = std::strtoull(argv[i + 1], nullptr, 10);
+    const std::uint64_t value = i + 1 < argc ? std::strtoull(argv[i + 1], nullptr, 10) : 0;
     if (word == "--programs") programs = value;
     else if (word == "--from") from = value;
     else if (word == "--jobs") jobs = value;
     else if (word == "--courses") courses = static_cast<unsigned>(value);
     else if (word == "--seed") only = value;
+    else return std::fprintf(stderr, "usage: random [--programs N] [--from SEED] [--jobs N] [--courses N] [--seed SEED]\n"), 2;
+    if (!value) return std::fprintf(stderr, "random: %s needs a number, from 1\n", argv[i]), 2;
   }
   std::fflush(stdout);
   for (std::uint64_t job = 0; job < jobs; ++job)
