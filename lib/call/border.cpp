@@ -81,11 +81,10 @@ long bide_wait_at(const void* address, int (*let_go)(void*), void* argument, clo
     if (clock == CLOCK_REALTIME) until = call::from_realtime(until);
   }
   core::fiber& me = *core::this_fiber();
-  const bool told = me.home->stuck;
   const auto point = me.unwinds ? core::cancel_point::yes : core::cancel_point::if_new;
   const long end = sync::futex_wait_any(word_at(address), let_go, argument, until, point, {what});
   if (end != -ECANCELED || me.unwinds) return end;
-  if (told) return -EDEADLK;
+  if (me.home->stuck > 1) return -EDEADLK;
   core::keep_cancel(me);
   return end;
 }

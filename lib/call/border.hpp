@@ -63,8 +63,8 @@ BIDE_API unsigned bide_runtimes() noexcept;
 #ifndef BIDE_PRELOAD
 // On a fiber: waits for bide_wake_at() there, at most until `limit`, unless null, on that clock. `let_go` runs once a wake
 // would find the caller; what it returns, unless 0, is the answer, and there is no wait. Returns 0, -ETIMEDOUT, -ECANCELED; of
-// a fiber that doesn't unwind a cancel is kept for the next call, and what came before the wait doesn't end it. -EDEADLK: nothing
-// is left that could wake it, and one such wait has ended before.
+// a fiber that doesn't unwind a cancel is kept for the next call, and what came before the wait doesn't end it. -EDEADLK: it has
+// asked again though nothing is left that could wake it.
 BIDE_API long bide_wait_at(const void* address, int (*let_go)(void*), void* argument, clockid_t, const timespec* limit,
                            const char* what) noexcept;
 // Wakes at most `count` who wait there. Returns how many. Any thread.

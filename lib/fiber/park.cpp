@@ -105,6 +105,7 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
   fiber* const f = w.who;
   if (!f) return block_thread(w, until);
   worker_core& home = *f->home;
+  const bool only_new = point == cancel_point::if_new;
   const detail::scope* by = nullptr;
   if (f->scope && point != cancel_point::no) [[unlikely]] {
     const bounds b = within_scopes(*f, until, point);
@@ -114,7 +115,7 @@ wait_result park(waiter& w, wait_reason why, std::int64_t until, cancel_point po
     if (by && until <= base::now() && wake(w, by->how)) f->ended_by_scope = true;
   }
   const bool cancelled = point == cancel_point::yes ? f->cancel_pending || home.closing
-                                                    : point != cancel_point::no && home.stuck;
+                                                    : point != cancel_point::no && !only_new && home.stuck;
   if (cancelled && wake(w, wait_result::cancelled)) f->cancel_pending = f->ended_by_scope = false;
   const std::uint32_t word = w.word.load(std::memory_order_acquire);
   if (word != waiter::undecided && !(word & waiter::posted)) return w.result();

@@ -72,7 +72,7 @@ struct worker_core {
   std::atomic<const void*> stepper{nullptr};  // of a stepped runtime: its thread, by bide_this_worker's address; see attend()
   std::atomic<std::uint32_t> turn{0};         // of a stepped runtime: 1 while somebody runs the worker, in a step or an errand
   bool closing = false;          // every wait that can be cancelled is
-  bool stuck = false;            // even those for a lock
+  unsigned stuck = 0;            // even those for a lock: how often nothing was left that could wake a fiber
   std::atomic<std::uint32_t>* watched = nullptr;  // held while another thread reads `current`'s record: it stays meanwhile
   bool scrub = false;            // a stack never goes from one fiber to the next with its contents
   unsigned long mask_before = 0;  // the thread's signal mask, while waits with masks of their own last

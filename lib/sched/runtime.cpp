@@ -303,7 +303,8 @@ void runtime::condemn() noexcept {
     w.stuck_news.deliver = [](message& m) noexcept {
       auto& told = *static_cast<worker*>(m.about);
       told.news_on_its_way.store(false, std::memory_order_relaxed);
-      told.closing = told.stuck = true;
+      told.closing = true;
+      ++told.stuck;
       told.cancel_all();
     };
     post(w, w.stuck_news);

@@ -23,7 +23,8 @@ namespace bide::core {
 int worker::open(core::runtime& rt) noexcept {
   runtime = &rt;
   reactor = &io;
-  closing = stuck = false;
+  closing = false;
+  stuck = 0;
   ready.clear();
   all.clear();
   live = incoming = 0;

@@ -200,7 +200,7 @@ def main():
             return 1
         finally:
             bench.end()
-    print(f'  {os.cpu_count()} cores, which the site and the crawler share; {(time.monotonic() - start) / 60:.0f} min in all')
+    print(f'  {os.cpu_count()} cores, which the site and the crawler share; {(time.monotonic() - start) / 60:.1f} min in all')
     return 0 if right else 1
 
 

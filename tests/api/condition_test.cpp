@@ -2,7 +2,10 @@
 #include "support.hpp"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <threads.h>
 #include <time.h>
 
@@ -344,19 +347,23 @@ TEST_SUITE("api/condition") {
   }
 
   TEST_CASE("a loop that nobody is left to end is said and unwound, whether its fiber unwinds or not") {
-    for (const auto how : {bide::ended_call::fails, bide::ended_call::unwinds}) {
-      const ending e = in_child([how] {
+    for (const auto [how, shielded] : {std::pair{bide::ended_call::fails, false}, {bide::ended_call::fails, true},
+                                       {bide::ended_call::unwinds, false}, {bide::ended_call::unwinds, true}}) {
+      const ending e = in_child([how = how, shielded = shielded] {
         int looks = 0;
         meeting m;  // outlives the first fiber, which is cancelled as well
         CHECK(error_of([&] {
           bide::run([&] {
             bide::spawn({.name = "lost", .libc_calls = how}, [&] {
               pthread_mutex_lock(&m.mutex);
-              try {
+              const auto waits = [&] {
                 while (!m.ready) {
                   ++looks;
                   m.wait();
                 }
+              };
+              try {
+                shielded ? bide::shield(waits) : waits();
               } catch (const bide::cancelled&) {
                 pthread_mutex_unlock(&m.mutex);
                 throw;
@@ -421,6 +428,51 @@ TEST_SUITE("api/condition") {
         }
       });
     }
+  }
+
+  TEST_CASE("a futex that nobody is left to wake ends the process, unless it is waited for while others unwind") {
+    const auto wait = [](std::atomic<int>& word) {
+      while (word == 0) syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+    };
+    const ending lost = in_child([&] {
+      signal(SIGABRT, SIG_DFL);
+      bide::run([&] {
+        std::atomic<int> word = 0;
+        wait(word);
+      });
+    });
+    INFO(lost.text);
+    CHECK(lost.died_of(SIGABRT));
+    CHECK(lost.says("a futex"));
+    CHECK(lost.says("nobody is left to wake"));
+
+    const ending unwound = in_child([&] {
+      std::atomic<int> word = 0;
+      CHECK(error_of([&] {
+        bide::run([&] {
+          struct leaving {
+            std::function<void()> then;
+            ~leaving() { then(); }
+          };
+          auto waits = bide::spawn([&] {
+            const leaving at_end{[&] { wait(word); }};
+            bide::event().wait();
+          });
+          auto wakes = bide::spawn([&] {
+            const leaving at_end{[&] {
+              bide::yield();
+              word = 1;
+              syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+            }};
+            bide::event().wait();
+          });
+          bide::gather(waits, wakes);
+        });
+      }) == EDEADLK);
+      _exit(7);
+    });
+    INFO(unwound.text);
+    CHECK(unwound.exited(7));
   }
 
   TEST_CASE("who waits by a shared futex takes no offload thread from others") {
