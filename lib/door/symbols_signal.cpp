@@ -50,13 +50,13 @@ int set_action(int number, const struct sigaction* wanted, struct sigaction* bef
     errno = ENOSYS;
     return -1;
   }
-  if (bide_traps()) {
-    // On a worker the trap door sees to that, and tells what it has taken off. SIGSYS is its own.
-    if (!door::on_fiber() && wanted && number == SIGSYS) {
+  // On a worker the trap door sees to that, and tells what it has taken off. SIGSYS is its own.
+  if (wanted && !door::on_fiber()) {
+    if (number == SIGSYS && bide_traps()) {
       errno = EBUSY;
       return -1;
     }
-    if (!door::on_fiber() && wanted && sigismember(&wanted->sa_mask, SIGSYS)) {
+    if (sigismember(&wanted->sa_mask, SIGSYS) && bide_traps()) {
       struct sigaction without = *wanted;
       sigdelset(&without.sa_mask, SIGSYS);
       return set_action(number, &without, before);

@@ -85,7 +85,8 @@ const std::vector<way> ways{
 }  // namespace
 
 // asyncio: Condition.wait() that is cancelled raises CancelledError with the lock held again.
-TEST_SUITE("api/condition") {
+// ThreadSanitizer waits for a condition within its own, where it ignores whatever orders the runtime's accesses.
+TEST_SUITE("api/condition" * doctest::skip(tsan)) {
   TEST_CASE("a cancel ends a wait for a condition as if it was woken for nothing, and the next call says it") {
     for (const way& w : ways) {
       CAPTURE(w.name);

@@ -34,6 +34,9 @@ using namespace api;
 
 namespace {
 
+// ThreadSanitizer isn't told of C11's threads.
+__attribute__((no_sanitize_thread)) int until_posted(void* s) { return sem_wait(static_cast<sem_t*>(s)); }
+
 // One of whose calls waits, whoever makes it: with nothing to read, no room, nobody who comes.
 struct scene {
   int silent[2], full[2], pipe_silent[2], pipe_full[2], listener, busy, set, counter, lock, held;
@@ -116,7 +119,7 @@ struct scene {
     sem_init(&ends_, 0, 0);
     const auto until_end = [](void* s) -> void* { return sem_wait(static_cast<sem_t*>(s)), nullptr; };
     REQUIRE(pthread_create(&thread, nullptr, until_end, &ends_) == 0);
-    REQUIRE(thrd_create(&c11, [](void* s) { return sem_wait(static_cast<sem_t*>(s)); }, &ends_) == thrd_success);
+    REQUIRE(thrd_create(&c11, until_posted, &ends_) == thrd_success);
     in = fdopen(dup(silent[0]), "r");
     out = fdopen(dup(pipe_full[1]), "w");
     buffered = fdopen(dup(pipe_full[1]), "w");
@@ -314,6 +317,11 @@ const std::vector<waiting_call> calls{
     {"syscall", [](scene& s) { bytes b; return syscall(SYS_read, s.silent[0], b.room, 8); }, !noexcept(syscall(0))},
 };
 
+// ThreadSanitizer makes these within its own, where it ignores whatever orders the runtime's accesses, or where no exception passes.
+bool unseen(const waiting_call& c) {
+  return tsan && (c.name.starts_with("sem_") || c.name.find("join") != std::string::npos || c.name == "getaddrinfo");
+}
+
 struct end {
   long answer;
   int error;
@@ -333,6 +341,7 @@ TEST_SUITE("api/reach") {
     for (const unsigned workers : {1u, 2u}) {
       bide::run([&] {
         for (const waiting_call& c : calls) {
+          if (unseen(c)) continue;
           CAPTURE(c.name);
           // In a fiber that is not the first: it alone is told of the process's signals.
           bide::spawn([&] {
@@ -374,6 +383,7 @@ TEST_SUITE("api/reach") {
     scene s;
     bide::run([&] {
       for (const waiting_call& c : calls) {
+        if (unseen(c)) continue;
         CAPTURE(c.name);
         int unwound = 0;
         struct note {
@@ -408,6 +418,10 @@ TEST_SUITE("api/reach") {
   }
 
   TEST_CASE("who is ended has taken nothing: the semaphore, the thread and what was read and written are the next one's") {
+    if (tsan) {
+      MESSAGE("skipped: ThreadSanitizer makes these waits within its own");
+      return;
+    }
     on_workers([] {
       sem_t count;
       sem_init(&count, 0, 0);
@@ -564,6 +578,10 @@ TEST_SUITE("api/reach") {
 
   // POSIX: neither a mutex nor a barrier is a cancellation point.
   TEST_CASE("a wait for a mutex, a lock for writing or a barrier is not ended, and the next wait is told") {
+    if (tsan) {
+      MESSAGE("skipped: ThreadSanitizer makes these waits within its own");
+      return;
+    }
     bide::run([] {
       pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
       pthread_rwlock_t shared = PTHREAD_RWLOCK_INITIALIZER;

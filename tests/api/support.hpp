@@ -24,6 +24,12 @@ inline constexpr bool sanitized = true;
 inline constexpr bool sanitized = false;
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool tsan = true;
+#else
+inline constexpr bool tsan = false;
+#endif
+
 // Runs `f` in a runtime with one worker, with two and with four.
 template <class F>
 void on_workers(F f) {

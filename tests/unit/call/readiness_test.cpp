@@ -49,8 +49,8 @@ TEST_SUITE("call/readiness") {
       const fault_plan counted;
       CHECK(polled([](ends* e) { write_text(e[2].theirs, "x"); }) == 1);
       CHECK(polled([](ends* e) {
-              write_text(e[0].theirs, "x");
               e[2].theirs = fd{};
+              write_text(e[0].theirs, "x");  // last: the write may give way to the loop
             }) == 2);
       // Each looks before it waits, and the test itself; without epoll they look again.
       const int looks = counted.calls(SYS_poll);

@@ -367,11 +367,11 @@ TEST_SUITE("io/offload") {
   TEST_CASE("a call that is ended by pthread_cancel takes its thread along, and others serve on") {
     on_workers([] {
       for (int round = 0; round < rounds(5); ++round) {
-        int unwound = 0;
+        std::atomic<int> unwound{0};
         std::atomic<bool> there{false};
         const auto wait = [&] {
           struct note {
-            int& n;
+            std::atomic<int>& n;
             ~note() { ++n; }
           } at_end{unwound};
           there = true;
