@@ -13,15 +13,17 @@
 
 namespace bide::base {
 
+// One look later. The holder may have lost its core: it gets ours rather than that the slice is burnt.
+inline void spin(int& tries) noexcept {
+  __builtin_ia32_pause();
+  if (++tries > 300) bide_gate(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
 inline void spin_lock(std::atomic<std::uint32_t>& word) noexcept {
   if (alone() || !kept(protection::locks)) return word.store(1, std::memory_order_relaxed);
   // exchange acquires what spin_unlock's store released.
-  for (int tries = 0; word.exchange(1, std::memory_order_acquire) != 0; ++tries) {
-    while (word.load(std::memory_order_relaxed) != 0) {
-      __builtin_ia32_pause();
-      // The holder may have lost its core: give it ours rather than burn the slice.
-      if (++tries > 300) bide_gate(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    }
+  for (int tries = 0; word.exchange(1, std::memory_order_acquire) != 0;) {
+    while (word.load(std::memory_order_relaxed) != 0) spin(tries);
   }
   race_point();
 }
@@ -29,7 +31,7 @@ inline void spin_unlock(std::atomic<std::uint32_t>& word) noexcept { word.store(
 
 // Waits until the holder of this moment has let go.
 inline void spin_pass(const std::atomic<std::uint32_t>& word) noexcept {
-  while (word.load(std::memory_order_acquire) != 0) __builtin_ia32_pause();
+  for (int tries = 0; word.load(std::memory_order_acquire) != 0;) spin(tries);
 }
 
 class spin_guard {

@@ -9,9 +9,11 @@
 namespace unit {
 namespace {
 
+const char* running = "";  // the test case
+
 void on_alarm(int) {
   bide::base::text t;
-  (t << "the test hangs; its fibers:\n").to_stderr();
+  (t << "the test hangs: " << running << "; its fibers:\n").to_stderr();
   bide::diag::list_fibers(2);
   signal(SIGABRT, SIG_DFL);
   _exit(124);
@@ -24,7 +26,7 @@ struct timekeeper : doctest::IReporter {
   void test_run_start() override {}
   void test_run_end(const doctest::TestRunStats&) override {}
   void test_case_start(const doctest::TestCaseData& t) override {
-    name_ = t.m_name;
+    running = t.m_name;
     watch_time(120);
   }
   void test_case_reenter(const doctest::TestCaseData&) override {}
@@ -35,8 +37,6 @@ struct timekeeper : doctest::IReporter {
   void log_assert(const doctest::AssertData&) override {}
   void log_message(const doctest::MessageData&) override {}
   void test_case_skipped(const doctest::TestCaseData&) override {}
-
-  const char* name_ = nullptr;
 };
 REGISTER_LISTENER("timekeeper", 1, timekeeper);
 
