@@ -10,7 +10,10 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <deque>
+#include <filesystem>
+#include <iterator>
 #include <string>
 #include <system_error>
 
@@ -43,14 +46,30 @@ void on_workers(F f) {
 struct ending {
   int status = 0;
   std::string text;
-  bool exited(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
+  // Shows what it wrote if it did not.
+  bool exited(int code) const {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == code) return true;
+    fprintf(stderr, "the child's status is %#x; it wrote:\n%s\n", static_cast<unsigned>(status), text.c_str());
+    return false;
+  }
   bool died_of(int signal) const { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
   bool says(std::string_view words) const { return text.find(words) != text.npos; }
 };
 
+// What another thread held of a sanitizer at a fork the child waits for in vain, and ThreadSanitizer, which has a thread of its
+// own, lets it start no threads.
+inline void until_alone() {
+  const auto others = [] {
+    const std::filesystem::directory_iterator all("/proc/self/task");
+    return std::distance(begin(all), end(all)) - (tsan ? 2 : 1);
+  };
+  for (int i = 0; sanitized && i < 1000 && others() > 0; ++i) usleep(10'000);
+}
+
 // Runs `body` in a child, which has 20 s; one that returns exits with 0.
 template <class F>
 ending in_child(F body) {
+  until_alone();
   int out[2];
   REQUIRE(pipe(out) == 0);
   const pid_t child = fork();
