@@ -4,8 +4,8 @@
 // a new generation. A waiter that finds another generation than it began with must not touch the number again.
 //
 // Facts about O_NONBLOCK and timeouts belong to the open file description, which other processes and other numbers may
-// share. They are remembered only while this number is its only holder ("sole"): we saw it made, and saw neither dup,
-// fork nor SCM_RIGHTS since. In every other case the kernel is asked each time.
+// share. They are remembered only while this number is its only holder ("sole"): we saw it made, and saw neither dup, fork,
+// a program started nor SCM_RIGHTS since. In every other case the kernel is asked each time.
 #pragma once
 
 #include <atomic>
