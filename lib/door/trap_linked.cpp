@@ -13,6 +13,7 @@
 #include "lib/call/border.hpp"
 #include "lib/context/tools.hpp"
 #include "lib/door/dispatch.hpp"
+#include "lib/door/handlers.hpp"
 #include "lib/door/whose_code.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/trapping.hpp"
