@@ -7,8 +7,11 @@
 #include "asm/registers.h"
 #include "asm/trap.h"
 
+#define WIDE_VECTORS 0x44               /* of ymm0-15 and zmm0-15, as in XCR0 */
+
         .hidden bide_vector_mask
         .hidden bide_vector_bytes
+        .hidden bide_tells_in_use
         .text
 /*
  * bide_stubs: one for each patched syscall site of libc, written by lib/door/patch.cpp. A stub is code, which comes here
@@ -40,6 +43,10 @@ bide_stubs_end:
  * bide_patched
  *
  * Where a patched site arrives from its stub: as a trap would, at a fraction of the cost.
+ *
+ * The whole vector state is kept only where a register is in use beyond its xmm part: to save and restore it costs as much as
+ * the kernel call itself. Else the xmm registers and MXCSR are all that libc's code may have something in, because what a
+ * site stands in is C, made for the processor's baseline; where it is made for AVX, its registers are in use.
  *
  * In:      rcx = the stub's two words: the address behind the site's syscall instruction, and where to go on;
  *          everything else is the program's
@@ -87,26 +94,41 @@ bide_patched:
         movq    %rsp, %rbx
         .cfi_def_cfa rbx, 0
         CALLER_IN_REGISTERS
-        /* XSAVEC to a 64-byte aligned area, whose header is zeroed first (Intel SDM, volume 1, 13.10). */
-        subq    bide_vector_bytes(%rip), %rsp
+        /* XGETBV of 1: what of the vector state isn't as at a program's start (Intel SDM, volume 1, 13.6). */
+        cmpb    $0, bide_tells_in_use(%rip)
+        je      1f
+        movl    $1, %ecx
+        xgetbv
+        testl   $WIDE_VECTORS, %eax
+        jz      2f
+        /* XSAVE to a 64-byte aligned area, whose header is zeroed first (13.7). */
+1:      subq    bide_vector_bytes(%rip), %rsp
         xorl    %edx, %edx
-        movq    %rdx, 512(%rsp)
-        movq    %rdx, 520(%rsp)
-        movq    %rdx, 528(%rsp)
-        movq    %rdx, 536(%rsp)
-        movq    %rdx, 544(%rsp)
-        movq    %rdx, 552(%rsp)
-        movq    %rdx, 560(%rsp)
-        movq    %rdx, 568(%rsp)
+        .irp    word, 512, 520, 528, 536, 544, 552, 560, 568
+        movq    %rdx, \word(%rsp)
+        .endr
         movl    bide_vector_mask(%rip), %eax
-        xsavec  (%rsp)
+        xsave   (%rsp)
         movq    %rbx, %rdi
         call    bide_patched_call
-        movq    RCX(%rbx), %rax
+        movq    %rsp, %rsi
+3:      movq    RCX(%rbx), %rax
         movq    %rax, RIP(%rbx)
         movq    %rbx, %rdi
-        movq    %rsp, %rsi
         jmp     bide_resume
+2:      subq    $16 * 16 + 16, %rsp
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        movaps  %xmm\n, \n * 16(%rsp)
+        .endr
+        stmxcsr 256(%rsp)
+        movq    %rbx, %rdi
+        call    bide_patched_call
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        movaps  \n * 16(%rsp), %xmm\n
+        .endr
+        ldmxcsr 256(%rsp)
+        xorl    %esi, %esi
+        jmp     3b
         .cfi_endproc
         .size   bide_patched, . - bide_patched
 

@@ -61,6 +61,8 @@ extern char bide_stubs[], bide_stubs_end[];
 
 /* The room that bide_vector_mask's state takes; set before the doors open. */
 extern unsigned long bide_vector_bytes;
+/* Whether the processor tells which of it is in use; set before there are stubs. */
+extern unsigned char bide_tells_in_use;
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,12 @@
-// Two shapes of a site are known, by their bytes in libc's code:
+// Three shapes of a site are known, by their bytes in libc's code:
 //
 //   mov $nr,%eax; [lea,] syscall   The mov becomes the jump: one instruction for one of the same length. Whoever comes to
 //                                  the syscall by another way finds it there, and traps.
 //   syscall; cmp $-4096,%rax       Both become the jump, and the stub compares; only if no branch in libc's code can lead
 //                                  to the compare.
+//   again: xor %edi,%edi; mov %reg,%eax; syscall; jmp again
+//                                  How a thread ends. The first three become the jump, which the last then leads to; only
+//                                  if no branch can lead behind the first.
 //
 // It is done once, while the program has one thread and that is in no signal handler: so nobody is between two
 // instructions that become one but the trap that brings us here. With the second thread, or when a program without one
@@ -12,6 +15,7 @@
 // of a jump.
 #include "lib/door/patch.hpp"
 
+#include <cpuid.h>
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,13 +29,17 @@
 #include "lib/sched/threads.hpp"
 #include "lib/sys/raw.hpp"
 
+extern "C" {
+unsigned char bide_tells_in_use = 0;
+}
+
 namespace bide::door {
 namespace {
 
 using byte = unsigned char;
 
 constexpr byte jump = 0xe9, move_to_eax = 0xb8;  // Intel SDM, volume 2: each with 32 bits behind it
-constexpr std::ptrdiff_t jump_bytes = 5, syscall_bytes = 2, compare_bytes = 6, lea_bytes = 7;
+constexpr std::ptrdiff_t jump_bytes = 5, syscall_bytes = 2, compare_bytes = 6, lea_bytes = 7, end_bytes = 4;
 
 // One site's way to bide_patched and back, in code that asm/trap.S sets apart. The two words are what bide_patched
 // reads, and where the unwinder finds the way to libc.
@@ -121,10 +129,18 @@ bool has_compare(const byte* syscall) noexcept {
   return compare[0] == 0x48 && compare[1] == 0x3d && (number_at(compare + 2) & ~0xf) == -4096;
 }
 
-// Could a branch of 8 bits that begins here lead to the compare?
-bool enters_near(const byte* at, const byte* compare) noexcept {
+// A thread's last call, made again should it ever return.
+bool ends_thread(const byte* syscall) noexcept {
+  const byte* const clear = syscall - end_bytes;
+  const byte* const move = syscall - 2;
+  return clear[0] == 0x31 && clear[1] == 0xff && move[0] == 0x89 && (move[1] & 0xc7) == 0xc0 && syscall[2] == 0xeb &&
+         syscall + 4 + static_cast<signed char>(syscall[3]) == clear;
+}
+
+// Could a branch of 8 bits that begins here lead there?
+bool enters_near(const byte* at, const byte* target) noexcept {
   const bool branch = (at[0] & 0xf0) == 0x70 || at[0] == 0xeb || (at[0] & 0xfc) == 0xe0;
-  return branch && at + 2 + static_cast<signed char>(at[1]) == compare;
+  return branch && at + 2 + static_cast<signed char>(at[1]) == target;
 }
 
 class patcher {
@@ -143,18 +159,20 @@ class patcher {
   }
 
  private:
-  static constexpr int most_compared = 256;
+  static constexpr int most_inner = 256;
 
   void patch(const code& text) noexcept {
     if (!reach(text.from, first_) || !reach(text.to, first_) || !reach(text.from, end_) || !reach(text.to, end_)) return;
-    find_compares(text);
+    find_inner(text);
     if (!open(text.from, text.to, PROT_READ | PROT_WRITE | PROT_EXEC)) return;
     for (byte* at = next_syscall(text, text.from); at; at = next_syscall(text, at + syscall_bytes)) {
       if (next_ == end_) break;
       if (byte* const mov = number_of(at)) {
         if (!traps_for_good(number_at(mov + 1))) take_number(mov, at);
-      } else if (has_compare(at) && !is_entered(at)) {
-        take_compare(at);
+      } else if (has_compare(at)) {
+        if (is_never_entered(at + syscall_bytes)) take_compare(at);
+      } else if (ends_thread(at)) {
+        if (is_never_entered(at - 2) && is_never_entered(at) && is_never_entered(at + syscall_bytes)) take_end(at);
       }
     }
     open(text.from, text.to, PROT_READ | PROT_EXEC);
@@ -178,18 +196,17 @@ class patcher {
     return nullptr;
   }
 
-  // Which compares no branch can lead to. Every byte is taken for the first of a branch: so one may be found that is
-  // none, but none is missed.
-  void find_compares(const code& text) noexcept {
-    compared_ = 0;
-    for (byte* at = next_syscall(text, text.from); at && compared_ < most_compared;
-         at = next_syscall(text, at + syscall_bytes)) {
-      if (!has_compare(at) || number_of(at)) continue;
-      const byte* const compare = at + syscall_bytes;
-      const byte* near = std::max<const byte*>(compare - 130, text.from);
-      const byte* const far = std::min<const byte*>(compare + 130, text.to);
-      while (near < far && !enters_near(near, compare)) ++near;
-      if (near == far) compares_[compared_++] = compare;
+  // Which instructions within a site, behind its first, no branch can lead to. Every byte is taken for the first of a
+  // branch: so one may be found that is none, but none is missed.
+  void find_inner(const code& text) noexcept {
+    inner_count_ = 0;
+    for (byte* at = next_syscall(text, text.from); at; at = next_syscall(text, at + syscall_bytes)) {
+      if (number_of(at)) continue;
+      if (has_compare(at)) {
+        note_unless_near(text, at + syscall_bytes);
+      } else if (ends_thread(at)) {
+        for (const byte* inner : {at - 2, at, at + syscall_bytes}) note_unless_near(text, inner);
+      }
     }
     const byte* const last = text.to - 8;
     for (const byte* at = text.from; at < last && (at = find(jump, at, last)); ++at) drop(at + 5 + number_at(at + 1));
@@ -197,16 +214,23 @@ class patcher {
       if ((at[1] & 0xf0) == 0x80) drop(at + 6 + number_at(at + 2));
     }
   }
+  void note_unless_near(const code& text, const byte* inner) noexcept {
+    if (inner_count_ == most_inner) return;
+    const byte* near = std::max<const byte*>(inner - 130, text.from);
+    const byte* const far = std::min<const byte*>(inner + 130, text.to);
+    while (near < far && !enters_near(near, inner)) ++near;
+    if (near == far) inner_[inner_count_++] = inner;
+  }
   static const byte* find(byte what, const byte* from, const byte* to) noexcept {
     return static_cast<const byte*>(memchr(from, what, static_cast<std::size_t>(to - from)));
   }
   // A branch may lead there.
   void drop(const byte* target) noexcept {
-    if (std::binary_search(compares_, compares_ + compared_, target))
-      compared_ = std::remove(compares_, compares_ + compared_, target) - compares_;
+    if (std::binary_search(inner_, inner_ + inner_count_, target))
+      inner_count_ = std::remove(inner_, inner_ + inner_count_, target) - inner_;
   }
-  bool is_entered(const byte* syscall) const noexcept {
-    return !std::binary_search(compares_, compares_ + compared_, syscall + syscall_bytes);
+  bool is_never_entered(const byte* inner) const noexcept {
+    return std::binary_search(inner_, inner_ + inner_count_, inner);
   }
 
   void take_number(byte* mov, const byte* syscall) noexcept {
@@ -225,6 +249,14 @@ class patcher {
     w.jump_to(next_->after + compare_bytes);
     finish(syscall);
   }
+  void take_end(byte* syscall) noexcept {
+    byte* const clear = syscall - end_bytes;
+    writer w(next_->code);
+    w.copy(clear, end_bytes);
+    enter(w, syscall);
+    next_->onward = next_->after;
+    finish(clear);
+  }
   void enter(writer& w, const byte* syscall) noexcept {
     next_->after = syscall + syscall_bytes;
     w.load_address_to_rcx(&next_->after);
@@ -235,8 +267,8 @@ class patcher {
   stub* const first_ = reinterpret_cast<stub*>(bide_stubs);
   stub* const end_ = reinterpret_cast<stub*>(bide_stubs_end);
   stub* next_ = first_;
-  const byte* compares_[most_compared];  // sorted; the first compared_
-  std::ptrdiff_t compared_ = 0;
+  const byte* inner_[most_inner];  // sorted; the first inner_count_
+  std::ptrdiff_t inner_count_ = 0;
 };
 
 // libpthread is a library of its own before glibc 2.34.
@@ -261,6 +293,13 @@ int note_code(dl_phdr_info* module, std::size_t, void*) noexcept {
   return 0;
 }
 
+// Intel SDM, volume 2, CPUID: leaf 0DH, sub-leaf 1.
+bool tells_in_use() noexcept {
+  constexpr unsigned xgetbv_of_1 = 1 << 2;
+  unsigned a, b, c, d;
+  return __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && a & xgetbv_of_1;
+}
+
 // Other kernel threads, which wait to be given a worker, fetch their instructions anew: membarrier(2), Linux 4.16.
 bool have_code_fetched_anew() noexcept {
   constexpr int now = 1 << 5, registered = 1 << 6;
@@ -272,6 +311,7 @@ int traps_left = traps_that_pay;
 
 void patch_now(core::thread& me) noexcept {
   if (!parts || core::live_threads() != 1 || me.handlers) return;
+  bide_tells_in_use = tells_in_use();
   patcher p;
   if (core::carriers() == 1 || have_code_fetched_anew()) {
     p.patch_all(libc, parts);

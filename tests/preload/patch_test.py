@@ -45,7 +45,7 @@ class Patched(unittest.TestCase):
         file, base, offset, code = text_of_libc(LD_PRELOAD=LIBRARY)
         before = in_the_file(file, offset, len(code))
         known, targets = instructions(file)
-        at, sites = 0, 0
+        at, sites, ends = 0, 0, 0
         while at < len(code):
             if code[at] == before[at]:
                 at += 1
@@ -57,6 +57,12 @@ class Patched(unittest.TestCase):
             if known[address].startswith('syscall'):
                 self.assertTrue(known[address + 2].startswith('cmp'), known[address + 2])
                 last = address + 8
+            elif known[address].startswith('xor'):
+                self.assertRegex(known[address + 2], r'mov +%e\w+,%eax')
+                self.assertTrue(known[address + 4].startswith('syscall'), known[address + 4])
+                self.assertRegex(known[address + 6], rf'jmp +{address:x}\b')
+                ends += 1
+                last = address + 8
             else:
                 self.assertRegex(known[address], r'mov +\$0x[0-9a-f]+,%eax')
                 behind = address + 5 + 7 * known[address + 5].startswith('lea')
@@ -66,6 +72,7 @@ class Patched(unittest.TestCase):
             at += last - address
         # Where it is another libc, there may be fewer.
         self.assertGreater(sites, 300)
+        self.assertGreater(ends, 0)
 
     def test_it_can_be_left_out(self):
         file, _, offset, code = text_of_libc(LD_PRELOAD=LIBRARY, BIDE_PATCH='0')

@@ -142,13 +142,18 @@ registers filled_with(unsigned seed) {
   return r;
 }
 
-void say_what_is_kept(const char *name, void *f, unsigned seed) {
-  const long width = vector_width();
+// The processor tells that a register's upper part is in use until it is cleared.
+void begin_with_narrow_vectors() {
+  if (vector_width() > 16) asm volatile("vzeroupper" ::: "memory");
+}
+
+void say_what_is_kept(const char *name, void *f, unsigned seed, long width = vector_width()) {
   int vectors = 0, general = 0, below = 0, carry = 0;
   constexpr int rounds = 50;
   for (int round = 0; round < rounds; ++round) {
     const registers in = filled_with(seed + static_cast<unsigned>(round));
     registers out;
+    if (width == 16) begin_with_narrow_vectors();
     call_with(f, &in, &out, width);
     for (int i = 0; i < 16; ++i) vectors += !memcmp(in.vectors[i], out.vectors[i], static_cast<std::size_t>(width));
     for (int i = 0; i < 12; ++i) general += in.general[i] == out.general[i];
@@ -156,6 +161,7 @@ void say_what_is_kept(const char *name, void *f, unsigned seed) {
     carry += out.flags & 1;
   }
   say("%s keeps %d vectors, %d registers, %d words below, carry %d", name, vectors, general, below, carry);
+  if (width > 16) say_what_is_kept(name, f, seed + rounds, 16);
 }
 
 void *scribble(void *) {
