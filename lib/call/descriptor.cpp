@@ -198,11 +198,15 @@ long ioctl_call(long fd, long request, long argument, long, long, long) {
 
 long setsockopt_call(long fd, long level, long option, long value, long size, long) {
   const long answer = attempt(SYS_setsockopt, fd, level, option, value, size);
-  if (level == SOL_SOCKET) {
-    if (io::fd_facts* f = io::facts(static_cast<int>(fd))) {
-      f->asked.store(false, std::memory_order_relaxed);
-      if (option == SO_RCVLOWAT && answer == 0) f->low_water.store(true, std::memory_order_relaxed);
-    }
+  if (level != SOL_SOCKET) return answer;
+  switch (option) {
+    case SO_RCVTIMEO_OLD: case SO_RCVTIMEO_NEW: case SO_SNDTIMEO_OLD: case SO_SNDTIMEO_NEW:
+      if (io::fd_facts* f = io::facts_if_any(static_cast<int>(fd))) f->asked.store(false, std::memory_order_relaxed);
+      break;
+    case SO_RCVLOWAT:
+      if (io::fd_facts* f = io::facts(static_cast<int>(fd)); f && answer == 0) f->low_water.store(true, std::memory_order_relaxed);
+      break;
+    default: break;
   }
   return answer;
 }

@@ -118,6 +118,7 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
       c.correct_kind(fd_kind::nowait);
       continue;
     }
+    if (kind == fd_kind::file && doors_see_all) return disk_call(SYS_writev, c.fd(), sys::word(v), count);
     if (kind == fd_kind::nowait && sys::features().rwf_nowait) {
       const long n = attempt(SYS_pwritev2, c.fd(), v, count, -1, -1, RWF_NOWAIT);
       if (n != -EOPNOTSUPP) return n;
@@ -128,7 +129,10 @@ long try_write(fd_call& c, const iovec* v, long count) noexcept {
       c.set_kind(found);
       continue;
     }
-    if (found == fd_kind::file) return disk_call(SYS_writev, c.fd(), sys::word(v), count);
+    if (found == fd_kind::file) {
+      c.set_kind(found);
+      return disk_call(SYS_writev, c.fd(), sys::word(v), count);
+    }
     if (found == fd_kind::unknown) return attempt(SYS_writev, c.fd(), v, count);
     if (c.settings().nonblocking) return attempt(SYS_writev, c.fd(), v, count);
     transfer_turn turn(c);

@@ -25,9 +25,11 @@ static pthread_t start_staying(pid_t *id) {
   sem_wait(&told);
   return thread;
 }
-static void let_go(pthread_t thread) {
+// A thread is known to the kernel for a moment after it can be joined.
+static void let_go(pthread_t thread, pid_t id) {
   sem_post(&leave);
   join(thread);
+  while (!syscall(SYS_tgkill, getpid(), id, 0)) nap(1);
 }
 
 // The processors a thread may run on, counted from the first one that the program has.
@@ -94,7 +96,7 @@ CASE(affinity_is_a_threads_own) {
   say("same %d", CPU_EQUAL(&none, &first));
   say_cpus("other", id);
   say_cpus("main", getpid());
-  let_go(other);
+  let_go(other, id);
   say_cpus("gone", id);
   say_cpus("parent", getppid());
   pthread_attr_t how;
@@ -194,7 +196,7 @@ CASE(urgency_is_a_threads_own) {
     _exit(0);
   }
   waitpid(child, NULL, 0);
-  let_go(other);
+  let_go(other, id);
   say("gone %s %s", outcome(sched_getscheduler(id)), outcome(getpriority(PRIO_PROCESS, (id_t)id)));
   say("gone %s %s", outcome(setpriority(PRIO_PROCESS, (id_t)id, 1)), outcome(syscall(SYS_ioprio_get, process, id)));
   say("parent %s", outcome(sched_getscheduler(getppid())));
@@ -320,7 +322,7 @@ CASE(calls_that_name_a_thread) {
   say("tgkill %s %s", outcome(syscall(SYS_tgkill, id, id, 0)), outcome(syscall(SYS_tgkill, getppid(), id, 0)));
   say("waitpid %s setpgid %s", outcome(waitpid(id, NULL, WNOHANG)), outcome(setpgid(id, 0)));
   say("caught %d", caught);
-  let_go(other);
+  let_go(other, id);
   say("prlimit %s kill %s kcmp %s", outcome(prlimit(id, RLIMIT_NOFILE, NULL, &limit)), outcome(kill(id, 0)),
       outcome(syscall(SYS_kcmp, id, getpid(), KCMP_VM, 0, 0)));
 }
