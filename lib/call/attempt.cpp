@@ -77,9 +77,9 @@ fd_settings fd_call::settings() noexcept {
     return flags >= 0 && (flags & O_NONBLOCK);
   };
   if (remember && facts_->asked.load(std::memory_order_relaxed)) {
-    // Only "it may wait" is trusted: if that is no longer so, look_again() finds out.
-    const bool flagged = facts_->nonblocking.load(std::memory_order_relaxed) && flagged_now();
-    facts_->nonblocking.store(flagged, std::memory_order_relaxed);
+    // Where something may have happened unseen, only "it may wait" is trusted: if that is no longer so, look_again() finds out.
+    const bool flagged = facts_->nonblocking.load(std::memory_order_relaxed) && (doors_see_all || flagged_now());
+    if (!doors_see_all) facts_->nonblocking.store(flagged, std::memory_order_relaxed);
     return {flagged, (reads ? facts_->receive_timeout : facts_->send_timeout).load(std::memory_order_relaxed)};
   }
   const bool nonblocking = flagged_now();

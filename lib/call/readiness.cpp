@@ -22,11 +22,12 @@ namespace bide::call {
 namespace {
 
 constexpr short read_events = POLLIN | POLLRDNORM, write_events = POLLOUT | POLLWRNORM;
+constexpr short always_told = POLLERR | POLLHUP;  // poll(2): "ignored in events", and reported to any who wait
 
 // Does the worker's loop know the moment when poll(2) would say one of these?
 bool seen_by_loop(short events, const io::reactor& reactor) noexcept {
   constexpr short plain = read_events | write_events;
-  events &= ~(POLLERR | POLLHUP | POLLNVAL);  // poll(2): "ignored in events"; reported to any who wait
+  events &= ~(always_told | POLLNVAL);
   if (!(events & ~plain)) return events & plain;
   // A peer's half-close makes a descriptor readable as well; priority data is watched for along with reading.
   if (!(events & read_events) || (events & ~(plain | POLLRDHUP | POLLPRI))) return false;
@@ -87,13 +88,13 @@ long answer(pollfd* fds, std::size_t count, const io::fd_wait* place, const io::
     told[i] = 0;
     if (fds[i].fd < 0) continue;
     const io::fd_facts* f = io::facts_if_any(fds[i].fd);
-    if ((fds[i].events & ~(POLLIN | POLLOUT)) || !f || !f->is_sole()) return 0;
+    if ((fds[i].events & ~(POLLIN | POLLOUT | always_told)) || !f || !f->is_sole()) return 0;
     const int places = !!(fds[i].events & POLLIN) + !!(fds[i].events & POLLOUT);
     if (end - place < places) return 0;  // another thread has changed the list meanwhile
     std::uint32_t seen = 0;
     for (int taken = 0; taken < places; ++taken) seen |= place++->seen;
     if (seen & io::fd_slot::unknown) return 0;
-    told[i] = static_cast<short>(seen & static_cast<unsigned>(fds[i].events | POLLERR | POLLHUP));
+    told[i] = static_cast<short>(seen & static_cast<unsigned>(fds[i].events | always_told));
     found += told[i] != 0;
   }
   for (std::size_t i = 0; i < count && found; ++i) {

@@ -161,18 +161,18 @@ long send_to_pipe(long out, long in, long offset, long size) noexcept {
 
 long sendfile_call(long out, long in, long offset, long size, long, long) {
   const int to = static_cast<int>(out), from = static_cast<int>(in);
-  const fd_kind sink = classify(to);
-  const bool to_pipe = sink == fd_kind::fifo && !nonblocking(to);
+  fd_call c(to, readiness::writable, "sendfile");
+  if (c.settings().nonblocking) return disk_call(SYS_sendfile, out, in, offset, size);
+  const fd_kind sink = doors_see_all && c.kind() == fd_kind::stream_socket ? c.kind() : classify(to);
+  const bool to_pipe = sink == fd_kind::fifo;
   // What the kernel refuses it refuses for no bytes as well. But into a full pipe it waits with those, too; and of a file, a
   // splice is refused for the same reasons.
   if (to_pipe && (classify(from) == fd_kind::file || !poll_now(to, POLLOUT))) return send_to_pipe(out, in, offset, size);
   if (const long refusal = attempt(SYS_sendfile, out, in, offset, 0); refusal || size <= 0)
     return refusal ? refusal : attempt(SYS_sendfile, out, in, offset, size);
-  if (!waits(sink) || nonblocking(to)) return disk_call(SYS_sendfile, out, in, offset, size);
-  if (sink == fd_kind::stream_socket) {
-    fd_call c(to, readiness::writable, "sendfile");
+  if (!waits(sink)) return disk_call(SYS_sendfile, out, in, offset, size);
+  if (sink == fd_kind::stream_socket)
     return send_to_socket(c, from, offset, static_cast<std::size_t>(std::min(size, 0x7ffff000L)));
-  }
   if (to_pipe) return send_to_pipe(out, in, offset, size);
   return offloaded("sendfile", to, restarts::yes, SYS_sendfile, out, in, offset, size);
 }
