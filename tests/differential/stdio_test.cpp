@@ -38,6 +38,24 @@ struct streams {
   FILE *in, *out;
 };
 
+// Reads all there is, once the caller waits.
+actor& start_reader(actor& me, FILE* in, std::string& got) {
+  return me.start("peer", [&me, in, &got](actor& peer) {
+    peer.until_waiting(me);
+    char bytes[4096];
+    for (ssize_t n; (n = read(fileno(in), bytes, sizeof bytes)) > 0;) got.append(bytes, static_cast<std::size_t>(n));
+  });
+}
+
+// Reads what a pipe was filled with, and the five bytes behind it, once the caller waits.
+actor& start_reader_of_five(actor& me, FILE* in, std::size_t filled) {
+  return me.start("peer", [&me, in, filled](actor& peer) {
+    peer.until_waiting(me);
+    peer.note("filling", read_all(fileno(in), filled).size() == filled);
+    peer.note("text", read_all(fileno(in), 5));
+  });
+}
+
 // More than there is room for notes of.
 class many {
  public:
@@ -96,11 +114,7 @@ TEST_SUITE("differential/stdio") {
     compare([](actor& me) {
       streams s(false);
       std::string got;
-      actor& peer = me.start("peer", [&](actor& peer) {
-        peer.until_waiting(me);
-        char bytes[4096];
-        for (ssize_t n; (n = read(fileno(s.in), bytes, sizeof bytes)) > 0;) got.append(bytes, static_cast<std::size_t>(n));
-      });
+      actor& peer = start_reader(me, s.in, got);
       std::string wanted;
       me.call("fprintf", [&] {
         int bytes = 0;
@@ -124,12 +138,7 @@ TEST_SUITE("differential/stdio") {
     compare([](actor& me) {
       for (const bool closes : {false, true}) {
         streams s(false);
-        const std::size_t filled = fill(fileno(s.out));
-        actor& peer = me.start("peer", [&](actor& peer) {
-          peer.until_waiting(me);
-          peer.note("filling", read_all(fileno(s.in), filled).size() == filled);
-          peer.note("text", read_all(fileno(s.in), 5));
-        });
+        actor& peer = start_reader_of_five(me, s.in, fill(fileno(s.out)));
         me.call("fputs", [&] { return fputs("hello", s.out) >= 0; });
         me.call(closes ? "fclose" : "fflush", [&] { return closes ? fclose(std::exchange(s.out, nullptr)) : fflush(s.out); });
         me.join(peer);
@@ -212,11 +221,7 @@ TEST_SUITE("differential/stdio") {
     compare([](actor& me) {
       streams s(false);
       std::string got;
-      actor& peer = me.start("peer", [&](actor& peer) {
-        peer.until_waiting(me);
-        char bytes[4096];
-        for (ssize_t n; (n = read(fileno(s.in), bytes, sizeof bytes)) > 0;) got.append(bytes, static_cast<std::size_t>(n));
-      });
+      actor& peer = start_reader(me, s.in, got);
       std::string wanted;
       me.call("fwprintf", [&] {
         int count = 0;
@@ -276,12 +281,7 @@ TEST_SUITE("differential/stdio") {
   TEST_CASE("moving in a stream flushes to a full pipe beside its reader") {
     compare([](actor& me) {
       streams s(false);
-      const std::size_t filled = fill(fileno(s.out));
-      actor& peer = me.start("peer", [&](actor& peer) {
-        peer.until_waiting(me);
-        peer.note("filling", read_all(fileno(s.in), filled).size() == filled);
-        peer.note("text", read_all(fileno(s.in), 5));
-      });
+      actor& peer = start_reader_of_five(me, s.in, fill(fileno(s.out)));
       me.call("fputs", [&] { return fputs("hello", s.out) >= 0; });
       me.call("fseek", [&] { return fseek(s.out, 0, SEEK_CUR); });
       me.call("fflush", [&] { return fflush(s.out); });
