@@ -34,6 +34,13 @@ Function* real(const name& n) noexcept {
   return reinterpret_cast<Function*>(n.real);
 }
 
+// The same as early as other libraries' constructors.
+template <class Function>
+Function* libcs(name& n) noexcept {
+  if (!n.real) [[unlikely]] find_libc(n);
+  return real<Function>(n);
+}
+
 inline bool on_fiber() noexcept { return core::this_fiber() != nullptr; }
 
 inline long with_errno(long answer) noexcept {

@@ -25,12 +25,6 @@
 
 namespace bide::door {
 
-template <class Function>
-Function* libcs(name& n) noexcept {
-  if (!n.real) [[unlikely]] find_libc(n);
-  return real<Function>(n);
-}
-
 // glibc's _IO_lock_t, which has not changed from 2.31 to 2.42: a word, a count, the holder's pthread_t.
 inline bool is_held_by_caller(FILE* f) noexcept {
   struct lock { int word, count; const void* holder; };
@@ -42,6 +36,15 @@ inline bool may_wait(FILE* f) noexcept {
   struct stat s;
   const int fd = fileno_unlocked(f);
   return fd >= 0 && fstat(fd, &s) == 0 && (S_ISFIFO(s.st_mode) || S_ISSOCK(s.st_mode) || S_ISCHR(s.st_mode));
+}
+
+// On a fiber: waits for the stream's lock.
+inline void lock_beside_others(FILE* f) noexcept {
+  until_free(f, "a stream", [=] { return ftrylockfile(f) ? EBUSY : 0; });
+}
+inline void unlock(FILE* f) noexcept {
+  funlockfile(f);
+  tell_waiters(f, 1);
 }
 
 // On an offload thread: takes the stream's lock. Returns false when a signal ended that.
@@ -66,7 +69,7 @@ long carefully(FILE* f, Ready ready, Work work, Away away) noexcept {
     const bool here = ready() || !may_wait(f);
     errno = error;
     if (here) work();
-    funlockfile(f);
+    unlock(f);
     if (here) return 0;
   }
   errno = error;
@@ -78,14 +81,14 @@ long carefully(FILE* f, Ready ready, Work work, Away away) noexcept {
     away();
     const bool cut = errno == EINTR;
     if (!errno) errno = before;
-    funlockfile(f);
+    unlock(f);
     return cut ? -EINTR : 0;
   });
   if (end == -EAGAIN) return work(), 0;
   if (end == -ECANCELED || end == -ETIMEDOUT) {
     if (ftrylockfile(f) == 0) {  // it may not have come that far
       set_error(f);
-      funlockfile(f);
+      unlock(f);
     }
     errno = static_cast<int>(-end);
     return end;
@@ -117,10 +120,10 @@ template <class Work>
 auto held(FILE* f, Work work) noexcept {
   if (!on_fiber() || (f->_flags & _IO_USER_LOCK) || is_held_by_caller(f)) return work();
   const int error = errno;
-  for (naps waits; ftrylockfile(f) != 0;) waits.take();
+  lock_beside_others(f);
   errno = error;
   const auto answer = work();
-  funlockfile(f);
+  unlock(f);
   return answer;
 }
 

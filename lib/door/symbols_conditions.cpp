@@ -9,7 +9,7 @@
 
 #include <atomic>
 
-#include "lib/door/locks.hpp"
+#include "lib/door/holder.hpp"
 
 namespace {
 
@@ -44,25 +44,38 @@ int wait_for(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
   return end == -ETIMEDOUT && limit ? ETIMEDOUT : 0;
 }
 
+// By libc, on the worker: who signals a condition that processes share may be in another one, and so may be who holds the mutex
+// meanwhile.
+template <class Wait>
+int wait_in_libc(pthread_mutex_t* mutex, Wait wait) noexcept {
+  door::held_mutex held(mutex);
+  if (held.has_holder() && held.is_anothers()) return EPERM;
+  const bool mine = held.has_holder() && held.is_mine();
+  if (mine && held.is_held_once()) held.note(0);
+  const int error = wait();
+  if (mine) held.note(door::my_number());
+  return error;
+}
+
 int as_c11(int error) noexcept {
   return error == 0 ? thrd_success : error == ETIMEDOUT ? thrd_timedout : thrd_error;
 }
 
 }  // namespace
 
-// A condition that processes share is waited for as ever: who signals it may be another process.
-#define BIDE_CONDITION(n, parameters, arguments, unless, on_fiber_does)                    \
+#define BIDE_CONDITION(n, parameters, arguments, ...)                                      \
   namespace {                                                                              \
   BIDE_NAME(n);                                                                            \
   }                                                                                        \
   extern "C" BIDE_API int bide_door_##n parameters __asm__(#n);                            \
   extern "C" BIDE_API int bide_door_##n parameters {                                       \
-    if (unless) on_fiber_does;                                                             \
-    door::find_libc(n##_name);                                                             \
-    return door::real<int parameters>(n##_name) arguments;                                 \
+    const auto libc = door::libcs<int parameters>(n##_name);                               \
+    __VA_ARGS__;                                                                           \
+    return libc arguments;                                                                 \
   }
-#define BIDE_WAIT(n, parameters, arguments, ...) \
-  BIDE_CONDITION(n, parameters, arguments, door::on_fiber() && !is_shared(condition), return __VA_ARGS__)
+#define BIDE_WAIT(n, parameters, arguments, ...)                                           \
+  BIDE_CONDITION(n, parameters, arguments, if (door::on_fiber()) return is_shared(condition) \
+                     ? wait_in_libc(mutex, [&] { return libc arguments; }) : __VA_ARGS__)
 
 BIDE_WAIT(pthread_cond_wait, (pthread_cond_t * condition, pthread_mutex_t* mutex), (condition, mutex),
           wait_for(condition, mutex, CLOCK_MONOTONIC, nullptr))
@@ -76,11 +89,10 @@ BIDE_WAIT(cnd_wait, (pthread_cond_t * condition, pthread_mutex_t* mutex), (condi
 BIDE_WAIT(cnd_timedwait, (pthread_cond_t * condition, pthread_mutex_t* mutex, const timespec* limit),
           (condition, mutex, limit), as_c11(wait_for(condition, mutex, CLOCK_REALTIME, limit)))
 
-BIDE_CONDITION(pthread_cond_signal, (pthread_cond_t * condition), (condition), anybody_waits(),
-               if (bide_wake_at(condition, 1)) return 0)
-BIDE_CONDITION(cnd_signal, (pthread_cond_t * condition), (condition), anybody_waits(),
-               if (bide_wake_at(condition, 1)) return thrd_success)
-BIDE_CONDITION(pthread_cond_broadcast, (pthread_cond_t * condition), (condition), anybody_waits(),
-               bide_wake_at(condition, INT_MAX))
-BIDE_CONDITION(cnd_broadcast, (pthread_cond_t * condition), (condition), anybody_waits(),
-               bide_wake_at(condition, INT_MAX))
+BIDE_CONDITION(pthread_cond_signal, (pthread_cond_t * condition), (condition), if (anybody_waits() && bide_wake_at(condition, 1)) return 0)
+BIDE_CONDITION(cnd_signal, (pthread_cond_t * condition), (condition),
+               if (anybody_waits() && bide_wake_at(condition, 1)) return thrd_success)
+BIDE_CONDITION(pthread_cond_broadcast, (pthread_cond_t * condition), (condition),
+               if (anybody_waits()) bide_wake_at(condition, INT_MAX))
+BIDE_CONDITION(cnd_broadcast, (pthread_cond_t * condition), (condition),
+               if (anybody_waits()) bide_wake_at(condition, INT_MAX))

@@ -310,7 +310,7 @@ extern "C" BIDE_API int bide_door_fclose(FILE* f) {
 extern "C" BIDE_API void bide_door_flockfile(FILE* f) __asm__("flockfile");
 extern "C" BIDE_API void bide_door_flockfile(FILE* f) {
   if (!door::on_fiber()) return libcs<void(FILE*)>(flockfile_name)(f);
-  for (door::naps waits; ftrylockfile(f) != 0;) waits.take();
+  door::lock_beside_others(f);
 }
 
 // What prints and scans.

@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <threads.h>
 
 #include <condition_variable>
 #include <ctime>
 #include <mutex>
 #include <set>
+#include <shared_mutex>
 #include <thread>
 #include <vector>
 
@@ -219,6 +221,51 @@ TEST_SUITE("api/seed") {
     }, {.seed = 5});
     CHECK(order == "123x45");
     CHECK(std::chrono::steady_clock::now() - began < 5s);
+  }
+
+  TEST_CASE("a lock of libc's goes to who waits when its holder lets go, however long that took") {
+    using clock = std::chrono::steady_clock;
+    const auto began = clock::now();
+    for (const std::uint64_t seed : {1u, 2u, 3u}) {
+      bide::run([] {
+        const auto passes_on = [](const char* what, auto lock, auto unlock) {
+          clock::time_point let_go;
+          auto holder = bide::spawn([&] {
+            lock();
+            sleep(600);
+            let_go = clock::now();
+            unlock();
+          });
+          bide::sleep_for(1s);
+          auto waiter = bide::spawn([&] {
+            lock();
+            const auto late = clock::now() - let_go;
+            unlock();
+            return late;
+          });
+          INFO(std::string(what));
+          CHECK(waiter.get() < 1ms);
+          holder.join();
+        };
+        std::mutex plain;
+        std::recursive_mutex recursive;
+        std::shared_mutex shared;
+        mtx_t c11;
+        mtx_init(&c11, mtx_plain);
+        passes_on("mutex", [&] { plain.lock(); }, [&] { plain.unlock(); });
+        passes_on("recursive_mutex", [&] { recursive.lock(); }, [&] { recursive.unlock(); });
+        passes_on("shared_mutex", [&] { shared.lock(); }, [&] { shared.unlock(); });
+        passes_on("mtx_t", [&] { mtx_lock(&c11); }, [&] { mtx_unlock(&c11); });
+        std::once_flag once;
+        clock::time_point done;
+        auto first = bide::spawn([&] { std::call_once(once, [&] { sleep(600), done = clock::now(); }); });
+        bide::sleep_for(1s);
+        std::call_once(once, [] {});
+        CHECK(clock::now() - done < 1ms);
+        first.join();
+      }, {.seed = seed});
+    }
+    CHECK(clock::now() - began < 5s);
   }
 
   TEST_CASE("who looks at the clock until a time has come gets there, with and without giving way") {
