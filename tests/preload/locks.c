@@ -1,6 +1,8 @@
 // Locks and conditions of every kind.
 #include "program.h"
 
+#include <threads.h>
+
 static pthread_mutex_t mutex_of(int kind, int robust, int protocol, int shared) {
   pthread_mutex_t m;
   pthread_mutexattr_t how;
@@ -65,9 +67,52 @@ CASE(mutex_errors) {
   errors_of(mutex_of(PTHREAD_MUTEX_ERRORCHECK, 0, 0, 0));
   errors_of(mutex_of(PTHREAD_MUTEX_ERRORCHECK, 0, PTHREAD_PRIO_INHERIT, 0));
   errors_of(mutex_of(PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ROBUST, 0, 0));
-  pthread_mutex_t checked = mutex_of(PTHREAD_MUTEX_ERRORCHECK, 0, PTHREAD_PRIO_INHERIT, 0);
-  pthread_mutex_lock(&checked);
-  say("locked twice %s", error_name(pthread_mutex_lock(&checked)));
+  errors_of(mutex_of(PTHREAD_MUTEX_RECURSIVE, 0, PTHREAD_PRIO_INHERIT, 0));
+  errors_of(mutex_of(PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ROBUST, 0, 0));
+  errors_of(mutex_of(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST, 0, 0));
+}
+
+static void twice(pthread_mutex_t m) {
+  struct timespec soon = after(CLOCK_REALTIME, 20), later = after(CLOCK_MONOTONIC, 20);
+  say("lock %s", error_name(pthread_mutex_lock(&m)));
+  say("twice %s", error_name(pthread_mutex_lock(&m)));
+  say("timed %s", error_name(pthread_mutex_timedlock(&m, &soon)));
+  say("clock %s", error_name(pthread_mutex_clocklock(&m, CLOCK_MONOTONIC, &later)));
+  join(start(lock_other, &m));
+  for (int error = 0; !error;) say("unlock %s", error_name(error = pthread_mutex_unlock(&m)));
+}
+static void *lock_all_twice(void *unused) {
+  for (int kind = PTHREAD_MUTEX_RECURSIVE; kind <= PTHREAD_MUTEX_ERRORCHECK; ++kind) {
+    twice(mutex_of(kind, 0, 0, 0));
+    twice(mutex_of(kind, 0, 0, PTHREAD_PROCESS_SHARED));
+    twice(mutex_of(kind, PTHREAD_MUTEX_ROBUST, 0, 0));
+    twice(mutex_of(kind, 0, PTHREAD_PRIO_INHERIT, 0));
+    twice(mutex_of(kind, PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_INHERIT, 0));
+  }
+  return unused;
+}
+
+CASE(locked_twice) {
+  lock_all_twice(NULL);
+  join(start(lock_all_twice, NULL));
+}
+
+static void *take_c11(void *m) {
+  struct timespec soon = after(CLOCK_REALTIME, 20);
+  say("try %d", mtx_trylock(m));
+  say("timed %d", mtx_timedlock(m, &soon));
+  say("unlock %d", mtx_unlock(m));
+  return NULL;
+}
+
+CASE(c11_mutexes) {
+  mtx_t m;
+  mtx_init(&m, mtx_timed | mtx_recursive);
+  say("lock %d", mtx_lock(&m));
+  say("again %d", mtx_lock(&m));
+  join(start(take_c11, &m));
+  for (int i = 0; i < 3; ++i) say("unlock %d", mtx_unlock(&m));
+  join(start(take_c11, &m));
 }
 
 static sem_t held;
@@ -319,6 +364,23 @@ static void *rw_errors(void *unused) {
   say("%s %s", error_name(pthread_rwlock_trywrlock(&rw)), error_name(pthread_rwlock_timedwrlock(&rw, &soon)));
   say("%s", error_name(pthread_rwlock_tryrdlock(&rw)));
   return unused;
+}
+
+static void *write_twice(void *unused) {
+  struct timespec soon = after(CLOCK_REALTIME, 20), later = after(CLOCK_MONOTONIC, 20);
+  say("write %s", error_name(pthread_rwlock_wrlock(&rw)));
+  say("twice %s", error_name(pthread_rwlock_wrlock(&rw)));
+  say("read %s", error_name(pthread_rwlock_rdlock(&rw)));
+  say("timed %s", error_name(pthread_rwlock_timedwrlock(&rw, &soon)));
+  say("clock %s", error_name(pthread_rwlock_clockrdlock(&rw, CLOCK_MONOTONIC, &later)));
+  join(start(rw_errors, NULL));
+  say("unlock %s", error_name(pthread_rwlock_unlock(&rw)));
+  return unused;
+}
+
+CASE(written_twice) {
+  write_twice(NULL);
+  join(start(write_twice, NULL));
 }
 
 CASE(read_write_locks) {
