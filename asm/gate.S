@@ -61,11 +61,9 @@ bide_gate_sigreturn:
 
 #ifdef BIDE_PRELOAD
 /* Offsets in context::carrier_block, lib/context/thread_pointer.hpp. */
-#define BLOCK_INSIDE    16
 #define BLOCK_SIGNALLED 20
 #define BLOCK_RESUME_AT 24
 #define BLOCK_RETURNED  32
-#define BLOCK_TICKS     64
 
 /*
  * long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
@@ -101,48 +99,6 @@ bide_gate_wait_abort:
         ret
         .cfi_endproc
         .size   bide_gate_wait, . - bide_gate_wait
-
-/*
- * void bide_gate_tick(int number, siginfo_t *info, void *context);
- *
- * The handler of ticks: bide_on_tick, if the program's stack has room for it, and for another signal that comes while it
- * begins. Else nothing was, and the thread computes on; the next tick asks again. Uses no stack itself.
- *
- * rt_sigprocmask(2) reads the set before it refuses what is to be done with it: -EFAULT tells that there is no memory.
- * The first look makes sure that the second isn't beyond a guard of one page.
- */
-        .globl  bide_gate_tick
-        .hidden bide_gate_tick
-        .hidden bide_on_tick
-        .type   bide_gate_tick, @function
-        .p2align 5
-bide_gate_tick:
-        .cfi_startproc
-        endbr64
-        cmpl    $-6, 8(%rsi)            /* si_code, SI_TKILL: no thread's timer, which must not be lost */
-        jne     1f
-        lock decl %gs:BLOCK_TICKS
-        cmpl    $0, %gs:BLOCK_INSIDE    /* it may be meant for a call that is about to wait */
-        jne     1f
-        movq    %rsi, %r8
-        .irp    distance, 512, 512 + 4096
-        movl    $14, %eax               /* SYS_rt_sigprocmask */
-        movl    $-1, %edi
-        leaq    -(\distance)(%rsp), %rsi
-        movq    %rdx, %r9
-        xorl    %edx, %edx
-        movl    $8, %r10d
-        syscall
-        movq    %r9, %rdx
-        cmpq    $-14, %rax              /* -EFAULT */
-        je      2f
-        .endr
-        movl    $33, %edi
-        movq    %r8, %rsi
-1:      jmp     bide_on_tick
-2:      ret
-        .cfi_endproc
-        .size   bide_gate_tick, . - bide_gate_tick
 
 /*
  * void bide_gate_tail(const greg_t *registers);

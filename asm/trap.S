@@ -164,6 +164,29 @@ bide_on_stack:
         .size   bide_on_stack, . - bide_on_stack
 
 /*
+ * void bide_enter_frame(void *frame, void (*handler)(int, siginfo_t *, void *), int number, siginfo_t *info, void *context);
+ *
+ * Goes on in a signal's handler as if the kernel had put its frame there. What lies on the stack left behind may go.
+ *
+ * In:      rdi = the frame, which begins with the address that the handler returns to; rsi = handler, edx rcx r8 = its arguments
+ */
+        .globl  bide_enter_frame
+        .hidden bide_enter_frame
+        .type   bide_enter_frame, @function
+        .p2align 4
+bide_enter_frame:
+        .cfi_startproc
+        endbr64
+        movq    %rdi, %rsp
+        movq    %rsi, %rax
+        movl    %edx, %edi
+        movq    %rcx, %rsi
+        movq    %r8, %rdx
+        jmp     *%rax
+        .cfi_endproc
+        .size   bide_enter_frame, . - bide_enter_frame
+
+/*
  * long bide_copy(void *to, const void *from, unsigned long bytes);
  *
  * Copies between the program's memory and ours, as the kernel does with a call's arguments: 0, or -EFAULT where either

@@ -44,9 +44,9 @@ extern const char bide_copy_move[], bide_copy_fault[];
 long bide_gate_wait(long nr, long a, long b, long c, long d, long e, long f);
 extern const char bide_gate_wait_last[], bide_gate_wait_abort[];
 
-/* The handler of ticks; it goes on in bide_on_tick where the stack has room. */
-void bide_gate_tick(int number, siginfo_t *info, void *context);
-void bide_on_tick(int number, siginfo_t *info, void *context);
+/* Goes on in a signal's handler as if the kernel had put its frame there: below it lies free stack. */
+void bide_enter_frame(void *frame, void (*handler)(int, siginfo_t *, void *), int number, siginfo_t *info, void *context)
+    __attribute__((noreturn));
 
 /* Makes the program's own call with all its registers on its own stack, for vfork. */
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));

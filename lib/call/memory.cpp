@@ -16,6 +16,7 @@
 #include "lib/base/spin.hpp"
 #include "lib/call/attempt.hpp"
 #include "lib/call/families.hpp"
+#include "lib/call/serve.hpp"
 #include "lib/sched/threads.hpp"
 #include "lib/sys/features.hpp"
 
@@ -158,6 +159,14 @@ long map_stack(long bytes, long flags, core::thread& me) noexcept {
 }
 
 }  // namespace
+
+bool is_stack_guard(const void* address, const core::thread& me) noexcept {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  if (at - me.stack_low < context::page && &me != core::main_thread()) return true;  // perhaps not known of
+  base::spin_guard guard(lock);
+  return std::any_of(std::begin(in_use), std::end(in_use),
+                     [&](const mapped_stack& s) { return s.base && at - s.base < s.guard; });
+}
 
 long mmap_call(long at, long bytes, long protection, long flags, long fd, long offset) {
   const bool stack = protection == PROT_NONE && (flags & MAP_STACK) && (flags & MAP_PRIVATE) &&

@@ -13,13 +13,17 @@
 #include "lib/call/wrap.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
-#include "lib/sched/delivery.hpp"
+#include "lib/sched/handlers.hpp"
 #include "lib/sched/runtime.hpp"
 
 namespace bide::call {
 namespace {
 
 using core::handlers_ran;
+
+std::uintptr_t end_of_call(const ucontext_t& u) noexcept {
+  return static_cast<std::uintptr_t>(u.uc_mcontext.gregs[REG_RSP]) - room_for_call;
+}
 
 bool has_timeout(long fd, int option) noexcept {
   timeval t{};
@@ -84,6 +88,25 @@ handlers_ran deliver(core::thread& me, ucontext_t* interrupted, void (*fill)(uco
 }
 
 }  // namespace
+
+bool comes_from_call(const ucontext_t& u) noexcept {
+  constexpr unsigned char instruction[] = {0x0f, 0x05};
+  unsigned char before[sizeof instruction], there;
+  return copy_in(before, reinterpret_cast<void*>(u.uc_mcontext.gregs[REG_RIP] - 2), sizeof before) == 0 &&
+         memcmp(before, instruction, sizeof before) == 0 &&
+         copy_in(&there, reinterpret_cast<void*>(end_of_call(u)), 1) == -EFAULT;
+}
+
+siginfo_t as_natively(const siginfo_t& info, const ucontext_t& u, const core::thread& me) noexcept {
+  siginfo_t i = info;
+  if (i.si_signo != SIGSEGV) return i;
+  if (i.si_code == SI_KERNEL && comes_from_call(u)) {
+    i.si_code = SEGV_MAPERR;
+    i.si_addr = reinterpret_cast<void*>(end_of_call(u));
+  }
+  if (i.si_code == SEGV_MAPERR && is_stack_guard(i.si_addr, me)) i.si_code = SEGV_ACCERR;
+  return i;
+}
 
 // Makes the call by its entry, null: by the kernel, until it has an answer for the program. A wrapped entry's is one already.
 template <function (*entry_now)(long) noexcept>

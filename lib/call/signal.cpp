@@ -9,7 +9,7 @@
 #include "lib/call/families.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
-#include "lib/sched/delivery.hpp"
+#include "lib/sched/handlers.hpp"
 
 namespace bide::call {
 namespace {
@@ -206,20 +206,13 @@ long rt_tgsigqueueinfo_call(long group, long tid, long number, long info, long, 
 long sigaltstack_call(long wanted, long before, long, long, long, long) {
   core::thread& me = *core::this_thread();
   constexpr int disarms_itself = static_cast<int>(1u << 31);  // SS_AUTODISARM: not on it while it is in use
+  const auto here = me.registers ? static_cast<std::uintptr_t>(me.registers[REG_RSP]) : 0;
   stack_t was = me.alternate;
-  const auto base = reinterpret_cast<std::uintptr_t>(was.ss_sp);
-  const auto at = me.registers ? static_cast<std::uintptr_t>(me.registers[REG_RSP]) : 0;
-  if (!(was.ss_flags & (SS_DISABLE | disarms_itself)) && at > base && at - base <= was.ss_size) was.ss_flags |= SS_ONSTACK;
+  if (!(was.ss_flags & disarms_itself) && core::is_on_alternate(me, here)) was.ss_flags |= SS_ONSTACK;
   if (wanted) {
-    if (was.ss_flags & SS_ONSTACK) return -EPERM;
     stack_t now;
     if (const long error = copy_in(&now, reinterpret_cast<void*>(wanted), sizeof now)) return error;
-    if (now.ss_flags & ~(SS_DISABLE | SS_ONSTACK | disarms_itself)) return -EINVAL;
-    if (!(now.ss_flags & SS_DISABLE) && now.ss_size < 2048) return -ENOMEM;  // MINSIGSTKSZ
-    if (now.ss_flags & SS_DISABLE) now = stack_t{nullptr, SS_DISABLE, 0};
-    now.ss_flags &= SS_DISABLE | disarms_itself;
-    me.alternate = now;
-    core::follow_alternate_stack(me);
+    if (const long error = core::change_alternate(me, now, here)) return error;
   }
   return before ? copy_out(reinterpret_cast<void*>(before), &was, sizeof was) : 0;
 }

@@ -63,7 +63,6 @@ long clone_thread(unsigned long flags, std::uintptr_t low, std::uintptr_t stack,
   t->thread_pointer = flags & CLONE_SETTLS ? tls : me.thread_pointer;
   core::adopt_mask(*t, me.mask.load(std::memory_order_relaxed));
   memcpy(t->comm, me.comm, sizeof t->comm);
-  t->alternate.ss_flags = SS_DISABLE;
   core::inherit_standing(*t, me);
   t->where.caller = reinterpret_cast<void*>(me.registers[REG_RIP]);
   t->id = t->tid;

@@ -30,15 +30,13 @@ struct carrier_block {
   carrier_block* self = this;
   std::uintptr_t thread_pointer = 0;        // where its FS is to point; 0: where the kernel says
   void* loop = nullptr;                     // io::loop whose libev code runs
-  std::atomic<std::uint32_t> ticks_sent{0};  // to it, and not handled yet; any thread
 };
 
 #ifdef BIDE_PRELOAD
 
 static_assert(offsetof(carrier_block, inside) == 16 && offsetof(carrier_block, signalled) == 20 &&
               offsetof(carrier_block, resume_at) == 24 && offsetof(carrier_block, returned) == 32 &&
-              offsetof(carrier_block, self) == 40 &&
-              offsetof(carrier_block, ticks_sent) == 64);
+              offsetof(carrier_block, self) == 40);
 
 // True once the doors are armed: from then on every kernel thread's GS points to a block.
 extern bool doors_open;

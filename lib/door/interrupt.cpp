@@ -3,11 +3,17 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <utility>
+
 #include "asm/trap.h"
+#include "lib/base/arena.hpp"
+#include "lib/base/assert.hpp"
 #include "lib/base/race.hpp"
+#include "lib/call/serve.hpp"
+#include "lib/door/signal_frame.hpp"
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
-#include "lib/sched/delivery.hpp"
+#include "lib/sched/handlers.hpp"
 #include "lib/sched/runtime.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -39,20 +45,100 @@ void stop_call_before_it_waits(ucontext_t& u) noexcept {
     rip = reinterpret_cast<greg_t>(bide_gate_wait_abort);
 }
 
-// Where the stack has no room for a signal's frame the kernel makes a SIGSEGV of the signal, which looks like that of an
-// address that can't be one. If a tick is missing, the instruction is tried once more: the program's own fault comes again.
-bool was_tick_without_room(const siginfo_t& info) noexcept {
-  std::atomic<std::uint32_t>& missing = context::this_block().ticks_sent;
-  if (info.si_signo != SIGSEGV || info.si_code != SI_KERNEL || !missing.load(std::memory_order_relaxed)) return false;
-  missing.fetch_sub(1, std::memory_order_relaxed);
-  return true;
-}
-
 // The runtime looks for what came as it leaves, or before it waits.
 void tell_runtime(context::carrier_block& block, core::worker_core* w, ucontext_t& u) noexcept {
   block.signalled.store(1, std::memory_order_seq_cst);
   if (w) w->signalled.store(1, std::memory_order_seq_cst);
   stop_call_before_it_waits(u);
+}
+
+// Whose code the signal has interrupted, if it is the program's; null: the runtime's.
+core::thread* interrupted_thread() noexcept {
+  const context::carrier_block& block = context::this_block();
+  if (core::tail_has_returned()) return static_cast<core::carrier*>(block.carrier)->tail_thread;
+  const core::worker_core* w = core::this_worker();
+  const bool inside = block.inside && base::kept(base::protection::inside);
+  return w && !inside && w->current != &w->loop ? core::this_thread() : nullptr;
+}
+
+std::uintptr_t stack_pointer(const ucontext_t& u) noexcept {
+  return static_cast<std::uintptr_t>(u.uc_mcontext.gregs[REG_RSP]);
+}
+
+// Below what the thread uses of its stack, or on its alternate one: where the kernel would put the frame of that handler.
+std::uintptr_t place_for(const core::thread& me, const core::signal_action& a, const ucontext_t& u) noexcept {
+  constexpr std::uintptr_t red_zone = 128;
+  const std::uintptr_t alternate = core::alternate_for(me, a.flags, stack_pointer(u));
+  return alternate ? alternate : stack_pointer(u) - red_zone;
+}
+
+// Back in the program by the kernel's rt_sigreturn, which restores the kernel thread's mask and alternate stack from the
+// frame: they are to be those of the kernel thread that carries the worker by now. Closed to signals until then.
+void back_to_program(ucontext_t& u) noexcept {
+  const core::signal_set mask = core::mask_to_return_with(*core::this_worker());
+  memcpy(&u.uc_sigmask, &mask, sizeof mask);
+  u.uc_stack = core::signal_stack_here();
+  context::this_block().inside = 0;
+}
+
+void leave_shelter(core::thread& me) noexcept { base::arena_free(std::exchange(me.shelter, nullptr)); }
+
+// On the program's stack: the handlers of what is pending, and of what comes meanwhile.
+void run_in_place(int, siginfo_t*, void* context) {
+  auto& u = *static_cast<ucontext_t*>(context);
+  core::thread& me = *core::this_thread();
+  leave_shelter(me);
+  while (core::has_deliverable(me)) {
+    core::open_to_signals(*core::this_worker());
+    core::run_handlers(me, u);
+    core::close_to_signals();
+    core::route_closed(*core::this_worker());
+  }
+  back_to_program(u);
+}
+
+// To the instruction again, to die of it; a call isn't made again.
+void die_of(int number, const ucontext_t& u) noexcept {
+  const core::signal_action standard;
+  sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(core::signal_set));
+  if (call::comes_from_call(u)) sys::raw(SYS_tgkill, sys::raw(SYS_getpid), sys::raw(SYS_gettid), number);
+}
+
+// On the program's stack: the handler of a fault.
+void fault_in_place(int number, siginfo_t* info, void* context) {
+  auto& u = *static_cast<ucontext_t*>(context);
+  context::this_block().inside = 1;
+  if (core::tail_has_returned()) core::return_from_tail();
+  core::thread& me = *core::this_thread();
+  leave_shelter(me);
+  core::open_to_signals(*core::this_worker());
+  if (!core::handle_fault(me, *info, u)) die_of(number, u);
+  core::close_to_signals();
+  core::route_closed(*core::this_worker());
+  run_in_place(number, info, context);
+}
+
+// Goes on in the fault's handler, if there is one that may run and room for it. Returns if the fault is deadly.
+void handle_fault(const core::thread& me, const siginfo_t& info, const ucontext_t& u) noexcept {
+  const core::signal_action a = core::action_of(info.si_signo);
+  const bool blocked = me.mask.load(std::memory_order_relaxed) & core::signal_bit(info.si_signo);
+  if (!core::is_handled(a) || blocked) return;
+  if (signal_frame* f = copy_frame(place_for(me, a, u), u, info)) go_on_in(*f, fault_in_place);
+}
+
+// Goes on in the handler of what is pending, if there is one. Inside the runtime, closed to signals.
+void handle_signals(core::thread& me, const siginfo_t& info, const ucontext_t& u) noexcept {
+  core::signal_action a;
+  if (!core::next_handled(me, a)) return;
+  if (signal_frame* f = copy_frame(place_for(me, a, u), u, info)) go_on_in(*f, run_in_place);
+  // As the kernel does where the stack has no room.
+  siginfo_t overflow{};
+  overflow.si_signo = SIGSEGV;
+  overflow.si_code = SI_KERNEL;
+  handle_fault(me, overflow, u);
+  const core::signal_action standard;
+  sys::raw(SYS_rt_sigaction, SIGSEGV, &standard, nullptr, sizeof(core::signal_set));
+  sys::raw(SYS_tgkill, sys::raw(SYS_getpid), sys::raw(SYS_gettid), SIGSEGV);
 }
 
 // A thread that computes has had its slice: others run first, if there are any.
@@ -62,38 +148,41 @@ void preempt(core::worker_core& w) noexcept {
   core::switch_to(w, me, w.loop);
 }
 
-// Back in the program by the kernel's rt_sigreturn, which restores the kernel thread's mask and alternate stack from the
-// frame: they are to be those of the kernel thread that carries the worker by now.
-void mend_frame(ucontext_t& u) noexcept {
-  const core::signal_set mask = core::mask_of_carrier(core::this_worker());
-  memcpy(&u.uc_sigmask, &mask, sizeof mask);
-  sys::raw(SYS_sigaltstack, nullptr, &u.uc_stack);
+// On the kernel thread's own stack once more.
+void out_of_shelter(int, siginfo_t*, void* context) {
+  leave_shelter(*core::this_thread());
+  back_to_program(*static_cast<ucontext_t*>(context));
 }
 
-// The thread that faulted handles it where it stands, whatever it blocks: it can't go on otherwise.
-void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) {
-  const core::signal_action a = core::action_of(number);
-  const core::signal_set before = me.mask.load(std::memory_order_relaxed);
-  const bool handled = a.function != reinterpret_cast<void*>(SIG_DFL) && a.function != reinterpret_cast<void*>(SIG_IGN);
-  if (!handled || (before & core::signal_bit(number))) {
-    const core::signal_action standard;
-    sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(core::signal_set));
-    return;  // to the instruction again, to die of it
-  }
-  if (a.flags & SA_RESETHAND) {
-    const core::signal_action standard;
-    core::change_action(number, &standard, nullptr);
-  }
-  core::set_mask(me, before | a.mask | (a.flags & SA_NODEFER ? 0 : core::signal_bit(number)));
-  memcpy(&u.uc_sigmask, &before, sizeof before);
-  context::this_block().inside = 0;
-  ++me.handlers;
-  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(a.function)(number, info, &u);
-  --me.handlers;
+// In its shelter a thread waits until it is to go on.
+void in_shelter(int, siginfo_t* info, void* context) {
+  auto& u = *static_cast<ucontext_t*>(context);
   context::this_block().inside = 1;
-  core::signal_set after = 0;
-  memcpy(&after, &u.uc_sigmask, sizeof after);
-  core::set_mask(me, after);
+  if (core::tail_has_returned()) core::return_from_tail();
+  core::thread& me = *core::this_thread();
+  core::worker_core& w = *core::this_worker();
+  core::open_to_signals(w);
+  if (is_tick(*info)) {
+    preempt(w);
+  } else {
+    core::note_signal(*info);
+  }
+  core::close_to_signals();
+  core::route_closed(*core::this_worker());
+  handle_signals(me, *info, u);
+  const stack_t here = core::signal_stack_here();
+  signal_frame* f = copy_frame(reinterpret_cast<std::uintptr_t>(here.ss_sp) + here.ss_size, u, *info);
+  BIDE_ASSERT(f, "a kernel thread's signal stack is gone");
+  go_on_in(*f, out_of_shelter);
+}
+
+// A stack for what a thread must wait on that has not called us: of its own it may have none left, and what lies below its
+// stack pointer is the program's. Returns when there is no memory.
+void take_shelter(core::thread& me, const siginfo_t& info, const ucontext_t& u) noexcept {
+  const std::size_t bytes = frame_bytes(u) + 8192;
+  me.shelter = base::arena_allocate(bytes);
+  if (!me.shelter) return;
+  if (signal_frame* f = copy_frame(reinterpret_cast<std::uintptr_t>(me.shelter) + bytes, u, info)) go_on_in(*f, in_shelter);
 }
 
 }  // namespace
@@ -101,45 +190,22 @@ void handle_fault(core::thread& me, int number, siginfo_t* info, ucontext_t& u) 
 void on_signal(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
   if (number == SIGSEGV && info->si_code > 0 && context::mend_thread_pointer()) return;  // a real fault comes again
-  if (was_tick_without_room(*info)) return tell_runtime(context::this_block(), core::this_worker(), u);
   if (ends_copy(number, u)) return;
-  core::back_from_tail();
   context::carrier_block& block = context::this_block();
   core::worker_core* w = core::this_worker();
-  if (w && (!block.inside || !base::kept(base::protection::inside)) && w->current != &w->loop) {
-    block.inside = 1;
-    core::open_to_signals(*w);
-    core::thread& me = *core::this_thread();
-    if (is_fault(*info)) {
-      handle_fault(me, number, info, u);
-    } else {
-      if (is_tick(*info)) {
-        preempt(*w);
-      } else {
-        core::note_signal(*info);
-      }
-      core::worker_core& here = *core::this_worker();
-      core::route_signals(here);
-      if (core::has_deliverable(me)) core::run_handlers(me, u);
-    }
-    // What came meanwhile was noted only.
-    for (;;) {
-      context::carrier_block& now = context::this_block();
-      now.inside = 0;
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      core::worker_core& mine = *core::this_worker();
-      if (!mine.signalled.load(std::memory_order_relaxed) && !core::has_deliverable(me)) break;
-      now.inside = 1;
-      core::route_signals(mine);
-      if (core::has_deliverable(me)) core::run_handlers(me, u);
-    }
-    return mend_frame(u);
-  }
+  core::thread* const me = interrupted_thread();
   if (is_fault(*info)) {
-    // In the runtime itself, by a bad pointer of the program's: as it would have died.
-    const core::signal_action standard;
-    sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(core::signal_set));
-    return;
+    if (me) handle_fault(*me, call::as_natively(*info, u, *me), u);
+    return die_of(number, u);  // in the runtime itself: by a bad pointer of the program's, as it would have died
+  }
+  if (me && (is_tick(*info) || core::tail_has_returned())) {
+    take_shelter(*me, *info, u);
+  } else if (me) {
+    block.inside = 1;
+    core::note_signal(*info);
+    core::route_closed(*w);
+    handle_signals(*me, *info, u);
+    return back_to_program(u);
   }
   if (!is_tick(*info)) core::note_signal(*info);
   tell_runtime(block, w, u);
@@ -151,5 +217,3 @@ void on_signal(int number, siginfo_t* info, void* context) {
 }
 
 }  // namespace bide::door
-
-extern "C" void bide_on_tick(int number, siginfo_t* info, void* context) { bide::door::on_signal(number, info, context); }

@@ -30,11 +30,23 @@ void fill_from_registers(ucontext_t& to, const void* from) {
   memcpy(to.uc_mcontext.gregs, from, sizeof to.uc_mcontext.gregs);
 }
 
+// A frame of the program's own, by which the kernel thread is to lose no stack of ours.
+void keep_signal_stack(const greg_t* g) noexcept {
+  auto& frame = *reinterpret_cast<ucontext_t*>(g[REG_RSP]);
+  const stack_t ours = core::signal_stack_here();
+  bide_copy(&frame.uc_stack, &ours, sizeof ours);
+}
+
 void on_trap(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
   greg_t* const g = u.uc_mcontext.gregs;
-  if (info->si_code != sys_user_dispatch) return chain(core::action_of(SIGSYS), number, info, context);
+  if (info->si_code != sys_user_dispatch) {
+    chain(core::action_of(SIGSYS), number, info, context);
+    u.uc_stack = core::signal_stack_here();
+    return;
+  }
   if (g[REG_RAX] == SYS_rt_sigreturn) {
+    keep_signal_stack(g);
     g[REG_RIP] = reinterpret_cast<greg_t>(bide_gate_sigreturn);
     return;
   }
@@ -74,6 +86,7 @@ int open_trap() noexcept {
 extern "C" void bide_patched_call(greg_t* g) {
   using namespace bide;
   if (g[REG_RAX] == SYS_rt_sigreturn) {
+    door::keep_signal_stack(g);
     g[REG_RCX] = reinterpret_cast<greg_t>(bide_gate_sigreturn);
     return;
   }

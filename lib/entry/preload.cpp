@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -86,6 +87,15 @@ void unregister_thread_state(core::thread& main) noexcept {
   }
 }
 
+// The kernel puts the program's name at the end of the stack; setrlimit(2): it grows so far from there.
+std::uintptr_t lowest_of_stack() noexcept {
+  const auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+  rlimit limit{};
+  if (!name || sys::raw(SYS_prlimit64, 0, RLIMIT_STACK, nullptr, &limit) != 0) return 0;
+  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(name) + strlen(name) + context::page) & ~(context::page - 1);
+  return limit.rlim_cur < end ? end - limit.rlim_cur : 0;
+}
+
 // Can FS be written by the instruction though the kernel doesn't say so? Reading it tells.
 bool fs_instructions_work(std::uintptr_t fs) noexcept {
   core::signal_action skip, before;
@@ -125,10 +135,9 @@ const char* open() noexcept {
   core::thread* main = core::make_main_thread();
   if (!main) return "there is no memory";
   sys::raw(SYS_arch_prctl, context::arch_get_fs, &main->thread_pointer);
-  main->alternate.ss_flags = SS_DISABLE;
-  sys::raw(SYS_sigaltstack, nullptr, &main->alternate);
   sys::raw(SYS_prctl, PR_GET_NAME, main->comm);
   sys::raw(SYS_prctl, PR_GET_PDEATHSIG, &main->death_signal);
+  main->stack_low = lowest_of_stack();
 
   options how;
   how.workers = static_cast<unsigned>(base::number_in_environment("BIDE_WORKERS", 1, 1, core::most_workers));
@@ -157,6 +166,7 @@ const char* open() noexcept {
     context::doors_open = false;
     return "the kernel refuses Syscall User Dispatch";
   }
+  main->alternate = core::take_signal_stack();
   context::fs_slips = !context::fsgsbase && sys::features().fsgsbase && fs_instructions_work(main->thread_pointer) &&
                       !is_traced();
   context::let_fs_slip();

@@ -56,7 +56,6 @@ struct alignas(64) fiber {
   fiber* next = nullptr;  // in the run queue
   worker_core* home = nullptr;
   context::thread_state thread;
-  void* signal_stack = nullptr;  // sigaltstack(2), where fibers are threads; null: none
   std::uintptr_t thread_pointer = 0;  // FS base, where fibers own their TLS
   base::relaxed<fiber_state> state = fiber_state::fresh;
   bool cancel_pending = false;   // consumed by the next wait that can be cancelled

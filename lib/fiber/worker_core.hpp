@@ -45,7 +45,6 @@ struct worker_core {
   // Of preloaded programs.
   void* carrier = nullptr;       // core::carrier: the kernel thread that carries it; the monitor reads
   std::uintptr_t bare_thread_pointer = 0;
-  void* signal_stack = nullptr;  // what sigaltstack(2) of that kernel thread is
   std::atomic<void*> in_kernel{nullptr};  // core::carrier that waits in a call of the running thread's; who clears it has the worker
   std::atomic<std::uint32_t> kernel_calls{0};  // the worker counts; the monitor reads
   bool uses_ring = false;
@@ -134,9 +133,6 @@ void forget_surplus() noexcept;
 // Has the worker's loop context anything to do that can't wait any longer?
 bool turn_is_due(worker_core&) noexcept;
 
-// The kernel is to switch to that fiber's alternate stack for a fault's handler.
-void change_signal_stack(worker_core&, fiber&) noexcept;
-
 // Part of whoever leaves: a function of its own, counted by TSan, would begin on one fiber and end on another.
 #define BIDE_IN_CALLER __attribute__((always_inline))
 
@@ -172,7 +168,6 @@ BIDE_IN_CALLER inline void before_leaving(worker_core& w, fiber& me, fiber& next
   } else if (me.state == fiber_state::finished) {
     context::set_thread_pointer(w.bare_thread_pointer);
   }
-  if (next.signal_stack != w.signal_stack && &next != &w.loop) [[unlikely]] change_signal_stack(w, next);
 #else
   w.thread.save(me.thread);
 #endif

@@ -22,7 +22,7 @@
 namespace bide::core {
 namespace {
 
-constexpr unsigned long stack_size = 64 * 1024;
+constexpr unsigned long stack_size = 64 * 1024 + sizeof(carrier);
 constexpr std::int64_t linger = base::second;
 
 std::atomic<std::uint32_t> list_lock;
@@ -67,7 +67,6 @@ void carry(carrier& me, worker_core& w) noexcept {
   w.carrier = &me;
   me.block.worker = &w;
   w.signalled.store(1, std::memory_order_relaxed);  // whatever came while nobody carried it
-  w.signal_stack = &w;  // whatever it has is not the next fiber's
   w.current = &w.loop;
   w.switched_at = base::ticks();
   if (w.index == 0) {
@@ -116,6 +115,7 @@ void begin(void* p) {
   context::let_fs_slip();
   me.tid = sys::raw(SYS_gettid);
   sys::raw(SYS_prctl, 15 /* PR_SET_NAME */, "bide-carrier");
+  take_signal_stack();
   BIDE_ASSERT(prepare() == 0, "a kernel thread can't arm the trap door that the first one armed");
   serve(me);
 }
@@ -160,7 +160,7 @@ namespace {
 carrier* new_carrier() noexcept {
   auto* stack = static_cast<char*>(base::reserve(stack_size));
   if (!stack) return nullptr;
-  auto* c = ::new (stack) carrier;  // its stack grows towards it; 60 KiB are between
+  auto* c = ::new (stack) carrier;  // its stack grows towards it
   init(*c);
   c->stack = stack;
   c->stack_bytes = stack_size;
@@ -296,7 +296,6 @@ void keep_kernel_thread() noexcept {
 }
 
 void interrupt_carrier(carrier& c) noexcept {
-  c.block.ticks_sent.fetch_add(1, std::memory_order_relaxed);
   sys::raw(SYS_tgkill, sys::raw(SYS_getpid), c.tid, tick_signal);
 }
 
@@ -314,9 +313,13 @@ void lend_for_tail(signal_set mask) noexcept {
   context::hold_fs();
 }
 
-void back_from_tail() noexcept {
+bool tail_has_returned() noexcept {
+  const context::carrier_block& here = context::this_block();
+  return !here.worker && here.returned;
+}
+
+void return_from_tail() noexcept {
   context::carrier_block& here = context::this_block();
-  if (here.worker || !here.returned) return;
   auto& mine = *static_cast<carrier*>(here.carrier);
   worker_core& w = *mine.lent;
   here.returned = 0;
@@ -327,11 +330,9 @@ void back_from_tail() noexcept {
   if (live_threads() == 1 || w.in_kernel.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) {
     here.worker = &w;
     open_to_signals(w);
-    here.inside = 0;
   } else {
     // Only one thread waits on this kernel thread: the one that called.
     go_back(mine, *mine.tail_thread);
-    context::this_block().inside = 0;
   }
 }
 
@@ -342,7 +343,6 @@ void carriers_after_fork(worker_core& mine) noexcept {
   base::one_worker = true;
   auto& me = *static_cast<carrier*>(mine.carrier);
   me.tid = sys::raw(SYS_gettid);
-  me.block.ticks_sent.store(0, std::memory_order_relaxed);
   me.given.store(nullptr, std::memory_order_relaxed);
   me.stack = nullptr;  // it is the process's first kernel thread, and stays
   mine.in_kernel.store(nullptr, std::memory_order_relaxed);
@@ -356,6 +356,20 @@ void open_to_signals(const worker_core& w) noexcept {
   block_signals(deaf);
 }
 
-signal_set mask_of_carrier(const worker_core* w) noexcept { return w && w->index == 0 ? process_mask() : deaf; }
+void close_to_signals() noexcept { block_signals(deaf | signal_bit(tick_signal)); }
+
+signal_set mask_to_return_with(const worker_core& w) noexcept { return w.index == 0 ? return_to_process_mask() : deaf; }
+
+stack_t signal_stack_here() noexcept {
+  auto& mine = *static_cast<carrier*>(context::this_block().carrier);
+  return {mine.signal_stack, 0, sizeof mine.signal_stack};
+}
+
+stack_t take_signal_stack() noexcept {
+  const stack_t mine = signal_stack_here();
+  stack_t before{nullptr, SS_DISABLE, 0};
+  sys::raw(SYS_sigaltstack, &mine, &before);
+  return before;
+}
 
 }  // namespace bide::core

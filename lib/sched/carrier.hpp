@@ -30,6 +30,7 @@ struct carrier {
   std::uint32_t credentials = 0;         // which change of them it has followed: sched/credentials.hpp
   worker_core* lent = nullptr;           // what it carried, and for whom, when it went into bide_gate_tail
   thread* tail_thread = nullptr;
+  alignas(64) char signal_stack[32 * 1024];  // what the kernel puts on it is taken off before other signals may come
 };
 
 // The calling kernel thread, the process's first, becomes the carrier of worker 0. `arm` arms the trap door on a kernel
@@ -59,7 +60,14 @@ void interrupt_carrier(carrier&) noexcept;
 // Before bide_gate_tail, and after it, before anything else of the runtime: the parent takes the worker back.
 // The child runs with `mask`.
 void lend_for_tail(signal_set mask) noexcept;
-void back_from_tail() noexcept;
+// Whether the calling kernel thread has just come out of bide_gate_tail; then it takes the worker back, inside the runtime.
+bool tail_has_returned() noexcept;
+void return_from_tail() noexcept;
+inline void back_from_tail() noexcept {
+  if (!tail_has_returned()) [[likely]] return;
+  return_from_tail();
+  context::this_block().inside = 0;
+}
 
 void carriers_after_fork(worker_core& mine) noexcept;
 
@@ -71,7 +79,13 @@ unsigned carriers() noexcept;
 
 // On the kernel thread that carries `w`: takes the signals again that are its to take.
 void open_to_signals(const worker_core& w) noexcept;
-// What the kernel thread that carries `w` blocks.
-signal_set mask_of_carrier(const worker_core* w) noexcept;
+// The calling kernel thread takes none but faults and traps.
+void close_to_signals() noexcept;
+// What it is to block from the return of a handler on, which comes next.
+signal_set mask_to_return_with(const worker_core& w) noexcept;
+// Where the kernel puts what a signal interrupts on the calling kernel thread: sigaltstack(2).
+stack_t signal_stack_here() noexcept;
+// Has it do so. Returns what it had before.
+stack_t take_signal_stack() noexcept;
 
 }  // namespace bide::core

@@ -18,9 +18,6 @@ namespace bide::core {
 namespace {
 
 constexpr unsigned long sa_restorer = 0x04000000;  // the kernel's: its libc's restorer is given
-// Always ours, and never blocked in the kernel: a bad pointer of the program's faults in bide_copy.
-constexpr signal_set synchronous = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) | signal_bit(SIGILL) |
-                                   signal_bit(SIGTRAP);
 
 void (*kernel_handler)(int, siginfo_t*, void*) = nullptr;
 std::atomic<std::uint32_t> actions_lock;
@@ -45,24 +42,19 @@ std::atomic<std::uint32_t> note_order{0};
 std::atomic<signal_set> noted_set{0};
 std::atomic<std::uint32_t> route_lock;
 
-bool handled(const signal_action& a) noexcept {
-  return a.function != reinterpret_cast<void*>(SIG_DFL) && a.function != reinterpret_cast<void*>(SIG_IGN);
-}
-
-// A signal that comes while our handler begins waits, or frames would pile up on a small stack in a busy moment.
+// A signal that comes while our handler begins waits: what the first interrupts is to be off the kernel thread's stack.
 constexpr signal_set while_noted = deaf | signal_bit(tick_signal);
 
-// What the kernel is told. A fault is handled where it happens, so it keeps the program's wish for its alternate stack.
+// What the kernel is told. What it interrupts may have no stack left, so it puts that on the kernel thread's own.
 signal_action for_kernel(int number, const signal_action& wanted) noexcept {
   signal_action k = wanted;
   k.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   k.flags |= sa_restorer;
   k.mask &= ~unblockable;
-  if (!handled(wanted) && !(signal_bit(number) & mended)) return k;
+  if (!is_handled(wanted) && !(signal_bit(number) & mended)) return k;
   k.function = reinterpret_cast<void*>(kernel_handler);
   // No SA_RESTART: a call that waits in the kernel comes back, and goes on or not as its thread's handlers say.
-  k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | sa_restorer;
-  if (signal_bit(number) & synchronous) k.flags |= wanted.flags & SA_ONSTACK;
+  k.flags = (wanted.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_NODEFER | SA_ONSTACK | sa_restorer;
   k.mask = while_noted;
   return k;
 }
@@ -77,13 +69,13 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
   kernel_mask = now;
   adopt_mask(main, now);
   for (int n = 1; n <= signals; ++n) {
-    if (!handled(actions[n]) && !(signal_bit(n) & mended)) continue;
+    if (!is_handled(actions[n]) && !(signal_bit(n) & mended)) continue;
     const signal_action k = for_kernel(n, actions[n]);  // another library's constructor was quicker
     sys::raw(SYS_rt_sigaction, n, &k, nullptr, sizeof(signal_set));
   }
   signal_action tick;
-  tick.function = reinterpret_cast<void*>(bide_gate_tick);
-  tick.flags = SA_SIGINFO | SA_NODEFER | sa_restorer;
+  tick.function = reinterpret_cast<void*>(handler);
+  tick.flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | sa_restorer;
   tick.restorer = reinterpret_cast<void*>(bide_gate_restorer);
   tick.mask = while_noted;
   sys::raw(SYS_rt_sigaction, tick_signal, &tick, nullptr, sizeof(signal_set));
@@ -180,6 +172,12 @@ void claim_process_mask() noexcept {
   const signal_set now = process_mask();
   kernel_mask.store(now, std::memory_order_relaxed);
   sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &now, nullptr, sizeof now);
+}
+
+signal_set return_to_process_mask() noexcept {
+  const signal_set now = process_mask();
+  kernel_mask.store(now, std::memory_order_relaxed);
+  return now;
 }
 
 void note_signal(const siginfo_t& info) noexcept {
@@ -301,9 +299,13 @@ bool find_taker(search& s, thread* me) noexcept {
 }  // namespace
 
 void route_signals(worker_core& here) noexcept {
+  if (here.index == 0) apply_process_mask();
+  route_closed(here);
+}
+
+void route_closed(worker_core& here) noexcept {
   context::this_block().signalled.store(0, std::memory_order_relaxed);
   here.signalled.store(0, std::memory_order_seq_cst);
-  if (here.index == 0) apply_process_mask();
   thread* me = here.current == &here.loop ? nullptr : static_cast<thread*>(here.current.get());
   signal_set left = noted();
   while (left) {
@@ -377,98 +379,6 @@ int take_pending(thread& t, signal_set set, siginfo_t& info) noexcept {
   info = found->info;
   base::arena_free(found);
   return info.si_signo;
-}
-
-namespace {
-
-// A signal nobody handles: the kernel knows what that means. Returns if the process lives on.
-void default_action(int number, const siginfo_t&) noexcept {
-  switch (number) {
-    case SIGCHLD: case SIGURG: case SIGWINCH: case SIGCONT: return;
-    default: break;
-  }
-  signal_action standard;
-  sys::raw(SYS_rt_sigaction, number, &standard, nullptr, sizeof(signal_set));
-  const signal_set only = ~signal_bit(number);
-  signal_set before = 0;
-  sys::raw(SYS_kill, sys::raw(SYS_getpid), number);
-  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &only, &before, sizeof only);  // it ends here, or stops and goes on
-  sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
-}
-
-struct handler_call {
-  int number;
-  siginfo_t* info;
-  ucontext_t* context;
-  void* function;
-};
-
-void call_handler(void* p) {
-  const auto& c = *static_cast<handler_call*>(p);
-  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(c.function)(c.number, c.info, c.context);
-}
-
-// On the thread's alternate stack if the handler wants it, there is one, and it isn't there already.
-void call_on_its_stack(thread& me, handler_call& c, unsigned long flags) {
-  const auto here = reinterpret_cast<std::uintptr_t>(&c), low = reinterpret_cast<std::uintptr_t>(me.alternate.ss_sp);
-  const bool usable = me.alternate.ss_sp && !(me.alternate.ss_flags & SS_DISABLE);
-  if (!(flags & SA_ONSTACK) || !usable || (here >= low && here < low + me.alternate.ss_size)) return call_handler(&c);
-  const std::uintptr_t top = (low + me.alternate.ss_size) & ~std::uintptr_t{15};
-  bide_on_stack(call_handler, &c, reinterpret_cast<void*>(top));
-}
-
-}  // namespace
-
-handlers_ran run_handlers(thread& me, ucontext_t& interrupted) {
-  handlers_ran how = handlers_ran::none;
-  siginfo_t info;
-  while (const int number = take_pending(me, ~me.mask.load(std::memory_order_relaxed), info)) {
-    const signal_action a = action_of(number);
-    if (!handled(a)) {
-      if (a.function == reinterpret_cast<void*>(SIG_DFL)) default_action(number, info);
-      continue;
-    }
-    if (a.flags & SA_RESETHAND) {
-      const signal_action standard;
-      change_action(number, &standard, nullptr);
-    }
-    const signal_set before = me.mask_is_borrowed ? me.mask_before : me.mask.load(std::memory_order_relaxed);
-    me.mask_is_borrowed = false;
-    signal_set during = me.mask.load(std::memory_order_relaxed) | a.mask;
-    if (!(a.flags & SA_NODEFER)) during |= signal_bit(number);
-    set_mask(me, during);
-    std::memcpy(&interrupted.uc_sigmask, &before, sizeof before);
-    handler_call c{number, &info, &interrupted, a.function};
-    context::this_block().inside = 0;
-    ++me.handlers;
-    call_on_its_stack(me, c, a.flags);
-    --me.handlers;
-    context::this_block().inside = 1;
-    signal_set after = 0;  // the handler may have changed what it goes back to
-    std::memcpy(&after, &interrupted.uc_sigmask, sizeof after);
-    set_mask(me, after);
-    if (how != handlers_ran::some_do_not)
-      how = a.flags & SA_RESTART ? handlers_ran::all_restart : handlers_ran::some_do_not;
-  }
-  return how;
-}
-
-void change_signal_stack(worker_core& w, fiber& f) noexcept {
-  const auto& t = static_cast<thread&>(f);
-  static constexpr stack_t none{nullptr, SS_DISABLE, 0};
-  const stack_t* wanted = t.signal_stack ? &t.alternate : &none;
-  if (sys::raw(SYS_sigaltstack, wanted, nullptr) == -EPERM) {
-    // sigaltstack(2): not from a stack that is one. The worker's own has room below what it left there.
-    const auto top = (reinterpret_cast<std::uintptr_t>(w.loop.ctx) - 256) & ~std::uintptr_t{15};
-    bide_on_stack([](void* p) { sys::raw(SYS_sigaltstack, p, nullptr); }, const_cast<stack_t*>(wanted),
-                  reinterpret_cast<void*>(top));
-  }
-  w.signal_stack = t.signal_stack;
-}
-
-void follow_alternate_stack(thread& me) noexcept {
-  me.signal_stack = me.alternate.ss_flags & SS_DISABLE ? nullptr : me.alternate.ss_sp;
-  change_signal_stack(*this_worker(), me);
 }
 
 void signals_after_fork(thread& me) noexcept {

@@ -4,7 +4,7 @@
 // The kernel knows one handler, ours, and one mask on the kernel thread that carries worker 0: what every thread blocks.
 // So a signal that some thread would take comes in, and one that none would take stays with the kernel, where signalfd(2)
 // and an exec find it. Our handler only notes it (note_signal); it is given to a thread (route) and its handler is run
-// (run_handlers) where the thread would be back in the program anyway.
+// (sched/handlers) where the thread would be back in the program anyway.
 #pragma once
 
 #include <signal.h>
@@ -36,6 +36,9 @@ void open_signals(thread& main, void (*handler)(int, siginfo_t*, void*)) noexcep
 // rt_sigaction(2), behind the copying.
 long change_action(int number, const signal_action* wanted, signal_action* before) noexcept;
 signal_action action_of(int number) noexcept;
+inline bool is_handled(const signal_action& a) noexcept {
+  return a.function != reinterpret_cast<void*>(SIG_DFL) && a.function != reinterpret_cast<void*>(SIG_IGN);
+}
 
 // A thread's mask; its own thread, or before it starts. set_mask() also has the kernel's follow.
 void adopt_mask(thread&, signal_set) noexcept;
@@ -49,6 +52,8 @@ signal_set process_mask() noexcept;
 // On the kernel thread that carries worker 0: has the kernel follow; or has begun to carry it.
 void apply_process_mask() noexcept;
 void claim_process_mask() noexcept;
+// The same by the return from a handler, with this mask, and nothing comes before.
+signal_set return_to_process_mask() noexcept;
 
 // In the kernel's handler, on any kernel thread.
 void note_signal(const siginfo_t&) noexcept;
@@ -59,6 +64,8 @@ int take_noted(signal_set set, siginfo_t& info) noexcept;
 
 // Gives the noted signals to threads that take them. Inside the runtime, on a worker.
 void route_signals(worker_core&) noexcept;
+// The same on a kernel thread that is closed to signals, and stays so.
+void route_closed(worker_core&) noexcept;
 
 // Sends to a thread, whose home is any worker. Inside the runtime; returns 0, -ESRCH or -ENOMEM.
 long send_to_thread(std::uint32_t tid, const siginfo_t&) noexcept;
@@ -68,16 +75,6 @@ inline bool has_deliverable(const thread& t) noexcept {
 }
 // Takes one of `set` that is pending for the thread. Returns its number or 0.
 int take_pending(thread&, signal_set set, siginfo_t& info) noexcept;
-
-// How the handlers that ran leave an interrupted call.
-enum class handlers_ran { none, all_restart, some_do_not };
-
-// Runs the handlers of what is pending and not blocked, on the calling thread's stack. `registers`: what the handlers see
-// as interrupted. Not noexcept: libc's cancellation unwinds out of a handler.
-handlers_ran run_handlers(thread&, ucontext_t& interrupted);
-
-// The running thread's alternate stack is another from now on.
-void follow_alternate_stack(thread&) noexcept;
 
 void signals_after_fork(thread& me) noexcept;
 

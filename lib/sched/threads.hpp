@@ -43,7 +43,8 @@ struct thread : fiber {
   pending_signal* pending_first = nullptr;
   bool restartable = false;                // the call that was interrupted goes on if the handlers' SA_RESTART says so
   unsigned handlers = 0;                   // that it is in; too many once one was left by longjmp(3)
-  stack_t alternate{};                     // sigaltstack(2); ss_flags SS_DISABLE: none
+  stack_t alternate{nullptr, SS_DISABLE, 0};  // sigaltstack(2)
+  void* shelter = nullptr;                 // where it waits while it is preempted: door/interrupt.cpp
 
   // A stack that libc has just mapped without access and is about to open but for its guard: lib/call/memory.cpp.
   std::uintptr_t opening = 0;

@@ -128,10 +128,6 @@ void worker::begin_closing_stepped() noexcept {
 void worker::run() noexcept {
   begin_here();
   while (look_around()) {
-#ifdef BIDE_PRELOAD
-    // libev reads TLS: the fault that mends FS must not come on the alternate stack of a thread that has left it in use.
-    if (context::fs_slips && signal_stack) change_signal_stack(*this, loop);
-#endif
     if (ready.empty()) {
       if (!chance || !rest_in_shown_time()) rest();
       continue;
