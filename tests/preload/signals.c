@@ -466,6 +466,35 @@ CASE(a_signal_reaches_a_thread_that_computes) {
   say("%ld", (long)join(thread));
 }
 
+// The parent of a vfork that takes its time calls nothing afterwards.
+static void *computes_behind_vfork(void *faults) {
+  struct timespec nap_of_child = {0, 30000000};
+  const pid_t child = vfork();
+  if (child == 0) {
+    syscall(SYS_nanosleep, &nap_of_child, NULL);
+    _exit(0);
+  }
+  if (faults) *(volatile char *)faults = 1;
+  while (!handled) {}
+  int status;
+  waitpid(child, &status, 0);
+  return (void *)(long)(mine ? mine : handled);
+}
+
+CASE(signals_come_behind_a_vfork) {
+  handle(SIGUSR1, count_it, 0);
+  for (int i = 0; i < 3; ++i) {
+    handled = 0;
+    pthread_t thread = start(computes_behind_vfork, NULL);
+    nap(60);
+    say("%s", error_name(pthread_kill(thread, SIGUSR1)));
+    say("%ld", (long)join(thread));
+  }
+  handle_info(SIGSEGV, open_page, 0);
+  handled = 0;
+  say("%ld", (long)join(start(computes_behind_vfork, mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))));
+}
+
 static atomic_int ticks;
 static void on_tick(union sigval v) { ticks += v.sival_int; }
 
