@@ -28,6 +28,14 @@ void say_degraded() noexcept {
         "options::offload_threads at a time\n").to_stderr();
 }
 
+// The real call as a request, which waits; tests see it as an attempt.
+long requested(fd_call& c, readiness which, long nr, io::ring_op& op, std::int64_t until) noexcept {
+  const long a[6] = {c.fd(), sys::word(op.address), sys::word(op.offset), sys::word(op.flags)};
+  long answer;
+  if (attempt_observer && attempt_observer(nr, a, answer)) [[unlikely]] return answer;
+  return c.reactor().request(c.fd(), which, op, c.name(), until);
+}
+
 long accept_without_requests(fd_call& c, long fd, long address, long size, long flags) noexcept {
   int listens = 0;
   socklen_t length = sizeof listens;
@@ -60,7 +68,7 @@ long accept_one(long fd, long address, long size, long flags) noexcept {
     op.offset = static_cast<std::uint64_t>(size);
     op.flags = static_cast<std::uint32_t>(flags);
     const std::int64_t until = c.deadline();
-    long result = c.reactor().request(c.fd(), readiness::readable, op, c.name(), until);
+    long result = requested(c, readiness::readable, SYS_accept4, op, until);
     if (result == -ENOSYS) return accept_without_requests(c, fd, address, size, flags);
     if (result == -ETIME) result = -EAGAIN;  // socket(7), SO_RCVTIMEO
     const after_signal signal = signal_seen(until != base::never);
@@ -113,7 +121,7 @@ long connect_call(long fd, long address, long size, long, long, long) {
     op.opcode = IORING_OP_CONNECT;
     op.address = reinterpret_cast<void*>(address);
     op.offset = static_cast<std::uint64_t>(size);
-    const long result = c.reactor().request(c.fd(), readiness::writable, op, c.name(), until);
+    const long result = requested(c, readiness::writable, SYS_connect, op, until);
     const after_signal signal = signal_seen(until != base::never);
     if (result == -EINTR && signal == after_signal::go_on) continue;
     if (result == -ENOSYS) {

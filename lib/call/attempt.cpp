@@ -258,13 +258,15 @@ long offloaded(const char* name, int fd, restarts how, long nr, long a, long b, 
   }
 #else
   for (;;) {
-    const auto in_kernel = [=] { return sys::raw(nr, a, b, c, d, e, f); };
+    const auto in_kernel = [=] { return attempt(nr, a, b, c, d, e, f); };
     io::offload_call call;
     call.make = [](void* p) { return (*static_cast<decltype(in_kernel)*>(p))(); };
     call.of = const_cast<void*>(static_cast<const void*>(&in_kernel));
     const long answer = core::this_worker()->reactor->offload(fd, call, name);
     const after_signal signal = signal_seen(how == restarts::no);
     if (answer != -EINTR || signal == after_signal::report) return answer;
+    // signal(7): what no handler's flags restart is ended by a stop of the process as well, and would begin its limit anew.
+    if (how == restarts::no && !call.interrupted) return answer;
   }
 #endif
 }

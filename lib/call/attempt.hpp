@@ -14,12 +14,12 @@ namespace bide::call {
 
 using io::readiness;
 
-// Sees every attempt before the kernel does; for tests, which script faults with it. Returns true with an answer, or
-// false to ask the kernel.
+// Sees every attempt before the kernel does, on the thread that makes it; for tests, which script faults with it. Returns
+// true with an answer, or false to ask the kernel.
 using observer = bool (*)(long nr, const long (&arguments)[6], long& answer);
 extern observer attempt_observer;
 
-// One try of the real call, in a form that doesn't wait.
+// The real call: one try, in a form that doesn't wait, or on another kernel thread that waits in its place.
 template <class... Args>
 long attempt(long nr, Args... args) noexcept {
   const long a[6] = {sys::word(args)...};

@@ -131,7 +131,7 @@ long wait_in_kernel(long at, long operation, long value, long timeout, long bits
 #else
   // On a thread beyond the limit: who is to wake it may need an offload thread first.
   for (;;) {
-    const auto in_kernel = [=] { return sys::raw(SYS_futex, at, operation, value, timeout, 0, bits); };
+    const auto in_kernel = [=] { return attempt(SYS_futex, at, operation, value, timeout, 0, bits); };
     io::offload_call call;
     call.limit = io::offload_limit::beyond;
     call.point = core::cancel_point::if_new;

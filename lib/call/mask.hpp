@@ -56,7 +56,7 @@ class mask_for_wait {
     if (!mask) return;
     const std::uint32_t ran = worker_.handlers.load(std::memory_order_relaxed);
     unsigned long before = 0;
-    error_ = sys::raw(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before, size);
+    error_ = attempt(SYS_rt_sigprocmask, SIG_SETMASK, mask, &before, size);
     interrupted_ = worker_.handlers.load(std::memory_order_relaxed) != ran;
     set_ = error_ == 0;
     if (set_ && traps_here()) sys::rt_sigprocmask(SIG_UNBLOCK, sys::signal_bit(SIGSYS));  // other fibers run meanwhile

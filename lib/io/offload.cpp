@@ -294,6 +294,7 @@ bool offload_over(const offload_call& call) noexcept {
 void offload_interrupt(offload_call& call) noexcept {
   const base::spin_guard guard(the.lock);
   if (call.over) return;
+  call.interrupted = true;
   if (call.thread) {
     // Under the lock: the thread has not left the call for another, or ended.
     if (call.stop == offload_stop::signal) sys::interrupt(call.thread);

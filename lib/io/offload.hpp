@@ -39,6 +39,7 @@ struct offload_call : offload_job {
   bool by_handlers = true;  // a signal handler that runs on the fiber ends the wait, too
   core::cancel_point point = core::cancel_point::yes;
   long answer = 0;
+  bool interrupted = false;  // guarded by the pool's lock: something from outside has had it end
 };
 
 // Runs `work` on a pool thread and waits for its end; parks, and is no cancel point: `work` may use the caller's stack.

@@ -47,15 +47,7 @@ class handled {
 template <class F>
 bide::task<void> once_main_waits(F f) {
   return bide::spawn([f] {
-    const auto& first = *bide::core::this_worker()->runtime;
-    until([&] {
-      bool parked = false;
-      bide::core::run_at(*first.workers[0], [](bide::core::worker_core& w, void* p) noexcept {
-        const auto* main = w.runtime->main;
-        *static_cast<bool*>(p) = main && main->state == bide::core::fiber_state::parked && main->reason.in_call;
-      }, &parked);
-      return parked;
-    });
+    until_main_waits();
     f();
   });
 }

@@ -28,9 +28,12 @@ long ask_for_less(long nr, const long (&a)[6], long most) {
   using bide::sys::raw;
   const auto size = static_cast<std::size_t>(most);
   switch (nr) {
-    case SYS_read: case SYS_write: case SYS_recvfrom: case SYS_sendto: case SYS_recvmmsg: case SYS_sendmmsg:
+    case SYS_read: case SYS_write: case SYS_pread64: case SYS_pwrite64: case SYS_recvfrom: case SYS_sendto:
+    case SYS_recvmmsg: case SYS_sendmmsg: case SYS_tee:
       return raw(nr, a[0], a[1], std::min(a[2], most), a[3], a[4], a[5]);
-    case SYS_readv: case SYS_writev: case SYS_preadv2: case SYS_pwritev2: {
+    case SYS_sendfile: return raw(nr, a[0], a[1], a[2], std::min(a[3], most));
+    case SYS_splice: case SYS_copy_file_range: return raw(nr, a[0], a[1], a[2], a[3], std::min(a[4], most), a[5]);
+    case SYS_readv: case SYS_writev: case SYS_preadv: case SYS_pwritev: case SYS_preadv2: case SYS_pwritev2: case SYS_vmsplice: {
       const std::vector<iovec> v = cut(reinterpret_cast<const iovec*>(a[1]), a[2], size);
       return raw(nr, a[0], v.data(), v.size(), a[3], a[4], a[5]);
     }
@@ -57,6 +60,11 @@ long ask_for_less(long nr, const long (&a)[6], long most) {
 fault_plan::rule& fault_plan::rule::calls(int first, int last) {
   from_ = first;
   to_ = last;
+  return *this;
+}
+fault_plan::rule& fault_plan::rule::every(int period, int n) {
+  period_ = period;
+  phase_ = n;
   return *this;
 }
 fault_plan::rule& fault_plan::rule::answer(long value) {
@@ -103,7 +111,7 @@ bool fault_plan::observe(long nr, const long (&arguments)[6], long& answer) {
     const std::lock_guard guard(plan.lock_);
     const int number = ++plan.counts_[nr];
     for (const rule& r : plan.rules_) {
-      if (r.nr_ != nr || number < r.from_ || number > r.to_) continue;
+      if (r.nr_ != nr || number < r.from_ || number > r.to_ || number % r.period_ != r.phase_) continue;
       fits = &r;  // rules are never taken off
       ++plan.faults_;
       break;

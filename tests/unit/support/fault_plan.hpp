@@ -17,20 +17,22 @@ class fault_plan {
     // Fits the n-th attempt only, or those from the n-th to the m-th; without either, all.
     rule& call(int n) { return calls(n, n); }
     rule& calls(int first, int last);
+    // Fits one attempt of `period`: the n-th, counted from 0, and each `period` after it.
+    rule& every(int period, int n);
 
     // What the attempt answers, in place of the kernel.
     rule& fail_with(int error) { return answer(-error); }
     rule& answer(long value);
     // The kernel is asked for so many bytes (messages, for the plural calls) at most.
     rule& at_most(long count);
-    // Called before the attempt is answered: a delay, or what another does meanwhile. May park.
+    // Called before the attempt is answered: a delay, or what another does meanwhile. May park, where a fiber makes the attempt.
     rule& first(std::function<void()> action);
 
    private:
     friend class fault_plan;
     explicit rule(long nr) : nr_(nr) {}
     long nr_;
-    int from_ = 1, to_ = 1 << 30;
+    int from_ = 1, to_ = 1 << 30, period_ = 1, phase_ = 0;
     bool answers_ = false;
     long answer_ = 0, most_ = -1;
     std::function<void()> action_;

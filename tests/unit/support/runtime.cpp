@@ -68,6 +68,29 @@ void until_all_parked() {
   }
 }
 
+void until_main_waits() {
+  core::worker_core& its = *core::this_worker()->runtime->workers[0];
+  until([&] {
+    bool parked = false;
+    core::run_at(its, [](core::worker_core& w, void* p) noexcept {
+      const core::fiber* main = w.runtime->main;
+      *static_cast<bool*>(p) = main && main->state == core::fiber_state::parked && main->reason.in_call;
+    }, &parked);
+    return parked;
+  });
+}
+
+void wake_for_nothing() {
+  core::runtime& mine = *core::this_worker()->runtime;
+  for (unsigned i = 0; i < mine.count; ++i) {
+    core::run_at(*mine.workers[i], [](core::worker_core& w, void*) noexcept {
+      for (core::fiber& f : w.all) {
+        if (f.state == core::fiber_state::parked && f.reason.in_call) core::wake(*f.wait, wait_result::ready);
+      }
+    }, nullptr);
+  }
+}
+
 unsigned here() {
   core::worker_core& w = *core::this_worker();
   for (unsigned i = 0; i < w.runtime->count; ++i) {

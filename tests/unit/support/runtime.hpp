@@ -55,6 +55,10 @@ census count_fibers();
 void until_parked(unsigned count);
 // Until none but parked ones are left.
 void until_all_parked();
+// Until the runtime's first fiber is parked in a call, where a signal handler finds it.
+void until_main_waits();
+// Every fiber that is parked in a call is woken for nothing.
+void wake_for_nothing();
 // Until a condition holds that other fibers or threads bring about.
 template <class Condition>
 void until(Condition holds) {
