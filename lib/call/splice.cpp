@@ -20,10 +20,12 @@ namespace {
 
 using io::fd_kind;
 
-bool nonblocking(int fd) noexcept {
+long flags_of(int fd) noexcept {
   const long flags = sys::raw(SYS_fcntl, fd, F_GETFL);
-  return flags >= 0 && (flags & O_NONBLOCK);
+  return flags < 0 ? 0 : flags;
 }
+
+bool nonblocking(int fd) noexcept { return flags_of(fd) & O_NONBLOCK; }
 
 // Waits for whichever of two pipes kept a call from going on. Returns as await_ready().
 long await_pipes(int in, int out, const char* name) noexcept {
@@ -34,31 +36,47 @@ long await_pipes(int in, int out, const char* name) noexcept {
 
 bool waits(fd_kind k) noexcept { return k != fd_kind::file && k != fd_kind::unknown; }
 
+// One side of a splice(2).
+struct side {
+  side(long number, long offset_at) noexcept : fd(static_cast<int>(number)), kind(classify(fd)), flags(flags_of(fd)), offset(offset_at) {}
+  bool pipe() const noexcept { return kind == fd_kind::fifo; }
+  bool quiet() const noexcept { return flags & O_NONBLOCK; }
+  // Other than a pipe, and waited for.
+  bool slow() const noexcept { return !pipe() && waits(kind) && !quiet(); }
+  // For its wrong end, or for a position where there are none.
+  bool refused(long wrong_end) const noexcept {
+    return (flags & O_ACCMODE) == wrong_end || (offset && sys::failed(sys::raw(SYS_lseek, fd, 0, SEEK_CUR)));
+  }
+
+  const int fd;
+  const fd_kind kind;
+  const long flags, offset;
+};
+
+constexpr long all_flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
+
 }  // namespace
 
 long splice_call(long in, long in_at, long out, long out_at, long size, long flags) {
-  const int from = static_cast<int>(in), to = static_cast<int>(out);
-  const fd_kind source = classify(from), sink = classify(to);
-  const bool from_pipe = source == fd_kind::fifo, to_pipe = sink == fd_kind::fifo;
-  if (!size || (!from_pipe && !to_pipe)) return attempt(SYS_splice, in, in_at, out, out_at, size, flags);
+  const side from(in, in_at), to(out, out_at);
+  // Refused before it waits for anything; and the kernel has no form of it that moves nothing and says so.
+  const bool refused = (flags & ~all_flags) || from.refused(O_WRONLY) || to.refused(O_RDONLY) || (!from.pipe() && !to.pipe());
+  if (!size || refused) return attempt(SYS_splice, in, in_at, out, out_at, size, flags);
   // splice(2), "Notes": the pipe's own O_NONBLOCK counts as the flag, and of two pipes either's.
-  const bool may_wait = !(flags & SPLICE_F_NONBLOCK) && !(from_pipe && nonblocking(from)) && !(to_pipe && nonblocking(to));
-  const bool slow_source = !from_pipe && waits(source) && !nonblocking(from);
-  const bool slow_sink = !to_pipe && waits(sink) && !nonblocking(to);
+  const bool may_wait = !(flags & SPLICE_F_NONBLOCK) && !(from.pipe() && from.quiet()) && !(to.pipe() && to.quiet());
   const auto once = [&](auto make) { return make(SYS_splice, in, in_at, out, out_at, size, flags | SPLICE_F_NONBLOCK); };
   for (;;) {
     long now, end = 0;
-    if (slow_source && !poll_now(from, POLLIN)) {
-      if (const long refusal = attempt(SYS_splice, in, in_at, out, out_at, 0, flags)) return refusal;
-      end = await_ready(from, readiness::readable, "splice");
-    } else if (slow_sink && (poll_now(from, POLLIN) & POLLIN) && !poll_now(to, POLLOUT)) {
-      end = await_ready(to, readiness::writable, "splice");
+    if (from.slow() && !poll_now(from.fd, POLLIN)) {
+      end = await_ready(from.fd, readiness::readable, "splice");
+    } else if (to.slow() && (poll_now(from.fd, POLLIN) & POLLIN) && !poll_now(to.fd, POLLOUT)) {
+      end = await_ready(to.fd, readiness::writable, "splice");
     } else {
-      const bool with_data = slow_sink && (poll_now(from, POLLIN) & POLLIN);
-      now = with_data ? once([&](auto... a) { return offloaded("splice", to, restarts::yes, sys::word(a)...); })
+      const bool with_data = to.slow() && (poll_now(from.fd, POLLIN) & POLLIN);
+      now = with_data ? once([&](auto... a) { return offloaded("splice", to.fd, restarts::yes, sys::word(a)...); })
                       : once([](auto... a) { return attempt(a...); });
       if (now != -EAGAIN || !may_wait) return now;
-      end = await_pipes(from_pipe ? from : -1, to_pipe ? to : -1, "splice");
+      end = await_pipes(from.pipe() ? from.fd : -1, to.pipe() ? to.fd : -1, "splice");
     }
     if (end) return end;
   }

@@ -117,6 +117,10 @@ TEST_SUITE("differential/splice") {
       me.call("splice with unknown flags", [&] { return splice(p.ours, nullptr, s.ours, nullptr, 1, 1u << 30); });
       me.call("splice to what is closed", [&] { return splice(p.ours, nullptr, 999, nullptr, 1, 0); });
       me.call("splice from the wrong end", [&] { return splice(p.theirs, nullptr, s.ours, nullptr, 1, 0); });
+      me.call("splice from an empty socket with unknown flags", [&] { return splice(s.ours, nullptr, p.theirs, nullptr, 1, 1u << 30); });
+      me.call("splice from an empty socket at an offset", [&] { return splice(s.ours, &at, p.theirs, nullptr, 1, 0); });
+      me.call("splice from an empty socket to an offset of a pipe", [&] { return splice(s.ours, nullptr, p.theirs, &at, 1, 0); });
+      me.call("splice from an empty socket to the wrong end", [&] { return splice(s.ours, nullptr, p.ours, nullptr, 1, 0); });
       me.call("tee of files", [&] { return tee(file, p.theirs, 1, 0); });
       me.call("sendfile from a socket at an offset", [&] { return sendfile(p.theirs, s.ours, &at, 1); });
       me.call("sendfile of nothing", [&] { return sendfile(s.ours, file, nullptr, 0); });
