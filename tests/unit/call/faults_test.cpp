@@ -1,9 +1,8 @@
-// Each call of the table under faults: what the kernel refuses reaches the caller as it is, a wake for nothing or too late is
-// invisible, and a short count is gone on with where the kernel would have gone on.
+// Each call of the table under faults: what the kernel refuses reaches the caller as it is, and a wake for nothing, too late, or
+// that another has used up is invisible. (Short counts: partial_test.cpp.)
 #include <doctest/doctest.h>
 
 #include <errno.h>
-#include <sys/uio.h>
 
 #include <atomic>
 #include <chrono>
@@ -182,42 +181,5 @@ TEST_SUITE("call/faults") {
         });
       });
     }
-  }
-
-  TEST_CASE("a blocking write goes on after a short count; a read shows it") {
-    on_workers([] {
-      for (const bool pipe : {false, true}) {
-        CAPTURE(pipe);
-        const ends pair = pipe ? pipe_ends() : socket_pair();
-        fault_plan faults;
-        for (const long nr : {SYS_sendto, SYS_sendmsg, SYS_pwritev2}) faults.on(nr).at_most(3);
-        for (const long nr : {SYS_recvfrom, SYS_preadv2}) faults.on(nr).at_most(4);
-        CHECK(write_text(pair.theirs, "ten bytes!") == 10);
-        CHECK(read_some(pair.ours) == "ten ");
-        CHECK(read_some(pair.ours) == "byte");
-        CHECK(read_some(pair.ours) == "s!");
-        char a[] = "gather", b[] = "ed";
-        const iovec two[] = {{a, 6}, {b, 2}};
-        CHECK(make_call(SYS_writev, pair.theirs, two, 2) == 8);
-        std::string got = read_some(pair.ours);
-        got += read_some(pair.ours);
-        CHECK(got == "gathered");
-      }
-    });
-  }
-
-  TEST_CASE("MSG_WAITALL goes on after a short count, and shows what came before an error") {
-    in_runtime([] {
-      const ends pair = socket_pair();
-      write_text(pair.theirs, "0123456789");
-      char all[10] = {};
-      fault_plan faults;
-      faults.on(SYS_recvmsg).calls(1, 3).at_most(2);
-      CHECK(make_call(SYS_recvfrom, pair.ours, all, 8, MSG_WAITALL, nullptr, nullptr) == 8);
-      CHECK(std::string(all, 8) == "01234567");
-      faults.on(SYS_recvmsg).call(5).at_most(1);
-      faults.on(SYS_recvmsg).call(6).fail_with(ECONNRESET);
-      CHECK(make_call(SYS_recvfrom, pair.ours, all, 8, MSG_WAITALL, nullptr, nullptr) == 1);
-    });
   }
 }
