@@ -39,9 +39,11 @@ class held_mutex {
     const std::uint32_t holder = number();
     return holder && holder != my_number() && !((kind_ & robust) && (word() & FUTEX_OWNER_DIED));
   }
+  bool is_left_to_thread() const noexcept { return number() && is_this_thread(thread()); }
   // Whether letting go once leaves it to others.
   bool is_held_once() const noexcept { return type() != PTHREAD_MUTEX_RECURSIVE_NP || it_.__count <= 1; }
 
+  std::uint32_t number() const noexcept { return __atomic_load_n(place(), __ATOMIC_RELAXED); }
   void note(std::uint32_t holder) noexcept { __atomic_store_n(place(), holder, __ATOMIC_RELAXED); }
 
  private:
@@ -58,8 +60,6 @@ class held_mutex {
     static_assert(offsetof(__pthread_mutex_s, __elision) == offsetof(__pthread_mutex_s, __spins) + 2);
     return reinterpret_cast<std::uint32_t*>(&it_.__spins);
   }
-  std::uint32_t number() const noexcept { return __atomic_load_n(place(), __ATOMIC_RELAXED); }
-
   __pthread_mutex_s& it_;
   const int kind_;
 };

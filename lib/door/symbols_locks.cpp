@@ -26,14 +26,13 @@ int by_libc(Lock* lock) noexcept {
   return door::libcs<int(Lock*)>(n)(lock);
 }
 
-bool is_free_again(int error) noexcept { return error == 0 || error == EOWNERDEAD; }
-
 int try_mutex(pthread_mutex_t* mutex) noexcept {
   held_mutex held(mutex);
   if (!held.has_holder()) return by_libc<pthread_mutex_trylock_name>(mutex);
   if (held.is_anothers()) return EBUSY;
   const int error = by_libc<pthread_mutex_trylock_name>(mutex);
-  if (is_free_again(error)) held.note(door::my_number());
+  // One that the thread has held before it was a worker stays the thread's.
+  if ((error == 0 || error == EOWNERDEAD) && held.is_held_once()) held.note(door::my_number());
   return error;
 }
 
@@ -44,12 +43,15 @@ int lock_mutex(pthread_mutex_t* mutex, clockid_t clock = CLOCK_MONOTONIC, const 
 
 int unlock_mutex(pthread_mutex_t* mutex) noexcept {
   held_mutex held(mutex);
-  if (!held.has_holder()) return by_libc<pthread_mutex_unlock_name>(mutex);
-  if (held.is_anothers()) return EPERM;
-  const bool mine = held.is_mine(), goes = mine && held.is_held_once();
-  if (goes) held.note(0);
+  std::uint32_t holder = 0;
+  if (held.has_holder()) {
+    if (door::on_fiber() && held.is_anothers()) return EPERM;
+    // What a fiber has left the thread that has run it may let go of.
+    if ((door::on_fiber() ? held.is_mine() : held.is_left_to_thread()) && held.is_held_once()) holder = held.number();
+  }
+  if (holder) held.note(0);
   const int error = by_libc<pthread_mutex_unlock_name>(mutex);
-  if (error && goes) held.note(door::my_number());
+  if (error && holder) held.note(holder);
   return error;
 }
 
@@ -75,6 +77,11 @@ int lock_to_write(pthread_rwlock_t* lock, clockid_t clock = CLOCK_MONOTONIC, con
   if (!is_limit(clock, limit)) return EINVAL;
   if (writer(lock).is_me()) return EDEADLK;
   return door::until_free(lock, "a read-write lock", [=] { return try_to_write(lock); }, clock, limit);
+}
+
+int unlock_read_or_written(pthread_rwlock_t* lock) noexcept {
+  if (door::on_fiber()) writer(lock).note(0);
+  return by_libc<pthread_rwlock_unlock_name>(lock);
 }
 
 int as_c11(int error) noexcept {
@@ -119,21 +126,13 @@ BIDE_LOCK(pthread_rwlock_clockwrlock, (pthread_rwlock_t * lock, clockid_t clock,
 BIDE_LOCK_OF(pthread_rwlock_trywrlock, pthread_rwlock_trywrlock_name, (pthread_rwlock_t * lock), (lock), try_to_write(lock))
 
 // Whoever lets go tells the fibers that wait, on any thread.
-#define BIDE_UNLOCK(n, libc, parameters, arguments, on_fiber_does, count, success)         \
-  extern "C" BIDE_API int bide_door_##n parameters noexcept __asm__(#n);                   \
-  extern "C" BIDE_API int bide_door_##n parameters noexcept {                              \
-    const int error = door::on_fiber() ? on_fiber_does : door::libcs<int parameters>(libc) arguments; \
-    if (error == success) door::tell_waiters(BIDE_UNPACK arguments, count);                \
-    return error;                                                                          \
+#define BIDE_UNLOCK(n, type, does, success, count)                                         \
+  extern "C" BIDE_API int bide_door_##n(type* lock) noexcept __asm__(#n);                  \
+  extern "C" BIDE_API int bide_door_##n(type* lock) noexcept {                             \
+    const int answer = does;                                                               \
+    if (answer == success) door::tell_waiters(lock, count);                                \
+    return answer;                                                                         \
   }
-namespace {
-BIDE_NAME(mtx_unlock);
-
-int unlock_to_write(pthread_rwlock_t* lock) noexcept {
-  writer(lock).note(0);
-  return by_libc<pthread_rwlock_unlock_name>(lock);
-}
-}  // namespace
-BIDE_UNLOCK(pthread_mutex_unlock, pthread_mutex_unlock_name, (pthread_mutex_t * mutex), (mutex), unlock_mutex(mutex), 1, 0)
-BIDE_UNLOCK(mtx_unlock, mtx_unlock_name, (pthread_mutex_t * mutex), (mutex), as_c11(unlock_mutex(mutex)), 1, thrd_success)
-BIDE_UNLOCK(pthread_rwlock_unlock, pthread_rwlock_unlock_name, (pthread_rwlock_t * lock), (lock), unlock_to_write(lock), INT_MAX, 0)
+BIDE_UNLOCK(pthread_mutex_unlock, pthread_mutex_t, unlock_mutex(lock), 0, 1)
+BIDE_UNLOCK(mtx_unlock, pthread_mutex_t, as_c11(unlock_mutex(lock)), thrd_success, 1)
+BIDE_UNLOCK(pthread_rwlock_unlock, pthread_rwlock_t, unlock_read_or_written(lock), 0, INT_MAX)

@@ -6,6 +6,9 @@
 
 #include <thread>
 
+#include <bide/run.hpp>
+#include <bide/task.hpp>
+
 #include "compare.hpp"
 #include "things.hpp"
 
@@ -235,6 +238,33 @@ TEST_SUITE("differential/owners") {
         me.call("rdlock", [&] { return pthread_rwlock_rdlock(&l); });
         me.call("unlock", [&] { return pthread_rwlock_unlock(&l); });
       });
+    }
+  }
+
+  TEST_CASE("a mutex that a thread has before it is a runtime's, or lets go of behind it, goes to the next") {
+    for (const mutex_kind& k : with_owner) {
+      INFO(std::string(k.name));
+      mutex m(k);
+      const auto is_free = [&] {
+        return bide::run([&] {
+          return bide::spawn([&] { return pthread_mutex_trylock(m) == 0 && pthread_mutex_unlock(m) == 0; }).get();
+        });
+      };
+      CHECK(is_free());
+      bide::run([&] { CHECK(pthread_mutex_lock(m) == 0); });
+      CHECK(pthread_mutex_unlock(m) == 0);
+      CHECK(is_free());
+      if (k.type != PTHREAD_MUTEX_RECURSIVE) continue;
+      CHECK(pthread_mutex_lock(m) == 0);
+      bide::run([&] {
+        CHECK(pthread_mutex_lock(m) == 0);
+        CHECK(pthread_mutex_unlock(m) == 0);
+        CHECK(pthread_mutex_lock(m) == 0);
+      });
+      CHECK(pthread_mutex_unlock(m) == 0);
+      CHECK(pthread_mutex_unlock(m) == 0);
+      CHECK(pthread_mutex_unlock(m) == EPERM);
+      CHECK(is_free());
     }
   }
 
