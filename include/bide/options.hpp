@@ -51,7 +51,7 @@ struct options {
   /// Memory is used only for the pages that a fiber touches.
   std::size_t stack_size = 256 * 1024;
   /// Threads that may run offloaded functions at the same time, 1 to 4096. They come with demand and end when idle. Waits
-  /// inside libc that last until another has gone on (sem_wait, pthread_join, stdio on a pipe) have threads beyond these.
+  /// that last until another has gone on (sem_wait, pthread_join, stdio on a pipe, flock, a FIFO's open) have threads beyond these.
   unsigned offload_threads = 64;
   stack_reuse reuse = stack_reuse::kept;
   file_calls files = file_calls::direct;

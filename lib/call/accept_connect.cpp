@@ -126,7 +126,8 @@ long connect_call(long fd, long address, long size, long, long, long) {
     if (result == -EINTR && signal == after_signal::go_on) continue;
     if (result == -ENOSYS) {
       say_degraded();
-      return offloaded(c, SYS_connect, fd, address, size);
+      // For a network: thousands may do, and none of them has to wait for one of these.
+      return offloaded(waits_for::machine, c, SYS_connect, fd, address, size);
     }
     if (result == -EALREADY) {
       // Begun before, by another call or before a signal: waits for the end of that, as long as the timeout lets it.

@@ -245,10 +245,10 @@ long copy_out(void* to, const void* from, std::size_t size) noexcept {
 }
 #endif
 
-long offloaded(const char* name, int fd, restarts how, long nr, long a, long b, long c, long d, long e,
+long offloaded(waits_for whom, const char* name, int fd, restarts how, long nr, long a, long b, long c, long d, long e,
                long f) noexcept {
 #ifdef BIDE_PRELOAD
-  (void)name, (void)fd, (void)how;
+  (void)whom, (void)name, (void)fd, (void)how;
   for (;;) {
     const long answer = core::call_kernel(nr, a, b, c, d, e, f, core::waiting::surely);
     if (answer != -EINTR) return answer;
@@ -260,6 +260,7 @@ long offloaded(const char* name, int fd, restarts how, long nr, long a, long b, 
   for (;;) {
     const auto in_kernel = [=] { return attempt(nr, a, b, c, d, e, f); };
     io::offload_call call;
+    call.limit = whom == waits_for::machine ? io::offload_limit::counts : io::offload_limit::beyond;
     call.make = [](void* p) { return (*static_cast<decltype(in_kernel)*>(p))(); };
     call.of = const_cast<void*>(static_cast<const void*>(&in_kernel));
     const long answer = core::this_worker()->reactor->offload(fd, call, name);

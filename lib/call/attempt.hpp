@@ -170,15 +170,24 @@ void not_restarted() noexcept;
 
 // Waits by the call itself on another kernel thread, where the kernel has no form of it that doesn't wait. What ends any
 // wait ends this one: a signal handler, a cancel, the close of `fd` (-1: none). `restarts`: a handler with SA_RESTART has
-// it go on.
+// it go on. What waits for others has a thread beyond options::offload_threads: they may need one first.
 enum class restarts : bool { no, yes };
-long offloaded(const char* name, int fd, restarts, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0,
+enum class waits_for : bool { others, machine };
+long offloaded(waits_for, const char* name, int fd, restarts, long nr, long a, long b = 0, long c = 0, long d = 0, long e = 0,
                long f = 0) noexcept;
+template <class... Args>
+long offloaded(const char* name, int fd, restarts how, long nr, Args... args) noexcept {
+  return offloaded(waits_for::others, name, fd, how, nr, sys::word(args)...);
+}
 // As one that would wait for the descriptor, with its timeout.
 template <class... Args>
-long offloaded(fd_call& c, long nr, Args... args) noexcept {
+long offloaded(waits_for whom, fd_call& c, long nr, Args... args) noexcept {
   const bool timed = c.deadline() != base::never;
-  return offloaded(c.name(), c.fd(), timed ? restarts::no : restarts::yes, nr, sys::word(args)...);
+  return offloaded(whom, c.name(), c.fd(), timed ? restarts::no : restarts::yes, nr, sys::word(args)...);
+}
+template <class... Args>
+long offloaded(fd_call& c, long nr, Args... args) noexcept {
+  return offloaded(waits_for::others, c, nr, args...);
 }
 
 // As attempt(), or on an offload thread if options::files says so: for what waits for a disk.

@@ -27,13 +27,13 @@ long flock_call(long fd, long operation, long, long, long, long) {
 long getrandom_call(long to, long size, long flags, long, long, long) {
   const long now = attempt(SYS_getrandom, to, size, flags | GRND_NONBLOCK);
   if (now != -EAGAIN || (flags & GRND_NONBLOCK)) return now;
-  return offloaded("getrandom", -1, restarts::yes, SYS_getrandom, to, size, flags);
+  return offloaded(waits_for::machine, "getrandom", -1, restarts::yes, SYS_getrandom, to, size, flags);
 }
 
 long disk_call(long nr, long a, long b, long c, long d, long e, long f) noexcept {
 #ifndef BIDE_PRELOAD
   if (core::this_fiber() && core::this_worker()->runtime->how.files == file_calls::offloaded)
-    return offloaded("a file", -1, restarts::yes, nr, a, b, c, d, e, f);
+    return offloaded(waits_for::machine, "a file", -1, restarts::yes, nr, a, b, c, d, e, f);
 #endif
   return attempt(nr, a, b, c, d, e, f);
 }

@@ -1,14 +1,24 @@
 // What other libraries of fibers got wrong, and no other suite has: tests/peers/README.md.
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <thread>
+
+#include <bide/offload.hpp>
+#include <bide/run.hpp>
 
 #include "compare.hpp"
 #include "things.hpp"
@@ -67,6 +77,84 @@ __attribute__((init_priority(101))) const early before_main;
 }  // namespace
 
 TEST_SUITE("differential/peers") {
+  TEST_CASE("who ends a wait that is made elsewhere has the threads he needs, however many wait") {
+    alarm(60);  // nothing here is played in a process of its own
+    const fd file = regular_file("");
+    const std::string again = "/proc/self/fd/" + std::to_string(+file);
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    const std::string fifo = "/tmp/bide-peers-" + std::to_string(getpid());
+    must(mkfifo(fifo.c_str(), 0600), "mkfifo");
+    const int messages = static_cast<int>(must(msgget(IPC_PRIVATE, 0600), "msgget"));
+    const int semaphores = static_cast<int>(must(semget(IPC_PRIVATE, 1, 0600), "semget"));
+    struct scene {
+      const char* name;
+      std::function<void()> first;
+      std::function<bool()> waits;
+      std::function<void()> then;
+    };
+    constexpr int many = 8;
+    struct message {
+      long type;
+      char text[8];
+    };
+    const scene all[] = {
+        {"flock", [&] { must(flock(file, LOCK_EX), "flock"); },
+         [&] {
+           const fd other(must(open(again.c_str(), O_RDWR | O_CLOEXEC), "open"));
+           return flock(other, LOCK_EX) == 0;
+         },
+         [&] { must(flock(file, LOCK_UN), "flock"); }},
+        {"F_OFD_SETLKW", [&] { must(fcntl(file, F_OFD_SETLK, &whole), "fcntl"); },
+         [&] {
+           const fd other(must(open(again.c_str(), O_RDWR | O_CLOEXEC), "open"));
+           return fcntl(other, F_OFD_SETLKW, &whole) == 0;
+         },
+         [&] {
+           struct flock none = whole;
+           none.l_type = F_UNLCK;
+           must(fcntl(file, F_OFD_SETLK, &none), "fcntl");
+         }},
+        {"open", [] {}, [&] { return fd(open(fifo.c_str(), O_RDONLY | O_CLOEXEC)) >= 0; },
+         [&] { fd(must(open(fifo.c_str(), O_WRONLY | O_CLOEXEC), "open")); }},
+        {"msgrcv", [] {},
+         [&] {
+           message got;
+           return msgrcv(messages, &got, sizeof got.text, 0, 0) == 1;
+         },
+         [&] {
+           const message one{1, "x"};
+           for (int i = 0; i < many; ++i) must(msgsnd(messages, &one, 1, 0), "msgsnd");
+         }},
+        {"semop", [] {},
+         [&] {
+           sembuf down{0, -1, 0};
+           return semop(semaphores, &down, 1) == 0;
+         },
+         [&] {
+           sembuf up{0, many, 0};
+           must(semop(semaphores, &up, 1), "semop");
+         }},
+    };
+    for (const scene& s : all) {
+      INFO(std::string(s.name));
+      bide::run([&] {
+        s.first();
+        std::vector<bide::task<bool>> waiting;
+        for (int i = 0; i < many; ++i) waiting.push_back(bide::spawn(s.waits));
+        usleep(20'000);
+        CHECK(bide::offload([] { return 7; }) == 7);
+        CHECK(getpwnam("root"));
+        s.then();
+        for (auto& one : waiting) CHECK(one.get());
+      }, {.offload_threads = 1});
+    }
+    unlink(fifo.c_str());
+    msgctl(messages, IPC_RMID, nullptr);
+    semctl(semaphores, 0, IPC_RMID);
+    alarm(0);
+  }
+
   TEST_CASE("threads that are no fibers wait by the same names, come and go, and leave nothing") {
     compare([](actor& me) {
       const int before = open_descriptors();
