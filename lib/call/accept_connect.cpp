@@ -24,7 +24,7 @@ void say_degraded() noexcept {
   static std::atomic<bool> said{false};
   if (said.exchange(true)) return;
   base::text t;
-  (t << "bide: no io_uring here: connect() and accept() on shared sockets wait on offload threads, at most "
+  (t << "bide: no io_uring here: connect() and accept() on shared sockets wait on kernel threads, connect() on at most "
         "options::offload_threads at a time\n").to_stderr();
 }
 
