@@ -32,7 +32,10 @@ void find(name* first, name* last) {
 
 }  // namespace
 
+// dlopen asks malloc for memory, and the program's own malloc may take a lock, which is why it comes here. RTLD_NEXT doesn't, and
+// whoever came by one of our names so early has us before libc.
 void find_libc(name& n) {
+  if (!n.real) n.real = dlsym(RTLD_NEXT, n.text);
   if (!n.real) find(&n, &n + 1);
 }
 

@@ -204,6 +204,10 @@ class Installed(unittest.TestCase):
         needed = re.findall(r'\(NEEDED\).*\[(.+)\]', run('readelf', '-d', program))
         self.assertLess(needed.index('libbide-hook.so.0'), needed.index('libc.so.6'))
 
+    def test_a_program_with_a_malloc_of_its_own_behind_a_lock_runs(self):
+        said, _ = self.build_and_run('own_malloc.cpp', 'bide-hook', '-pthread')
+        self.assertEqual(said, '16150 by its own malloc: yes\n')
+
     def test_a_c99_program_builds_with_bide_and_runs(self):
         # The header alone, in the strictest C there is; then what a program would be built with.
         strict = ['cc', '-std=c99', '-pedantic-errors', '-Wall', '-Wextra', '-Werror']
