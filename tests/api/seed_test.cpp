@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <threads.h>
@@ -266,6 +268,49 @@ TEST_SUITE("api/seed") {
       }, {.seed = seed});
     }
     CHECK(clock::now() - began < 5s);
+  }
+
+  TEST_CASE("a limit of hours or months is kept to by every call that has one") {
+    bide::run([] {
+      int both[2];
+      socketpair(AF_UNIX, SOCK_STREAM, 0, both);
+      const int set = epoll_create1(EPOLL_CLOEXEC);
+      epoll_event in{EPOLLIN, {}};
+      epoll_ctl(set, EPOLL_CTL_ADD, both[0], &in);
+      const auto lasts = [](std::chrono::seconds length, auto call) {
+        const auto began = std::chrono::steady_clock::now();
+        call();
+        const auto took = std::chrono::steady_clock::now() - began;
+        CHECK(took >= length);
+        CHECK(took < length + 1s);
+      };
+      for (const std::chrono::seconds length : {45s, 70s, 2200s, 5000s, 2'000'000s}) {
+        CAPTURE(length.count());
+        const timeval t{length.count(), 0};
+        char byte;
+        setsockopt(both[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+        lasts(length, [&] { CHECK(recv(both[0], &byte, 1, 0) == -1); });
+        lasts(length, [&] { CHECK(read(both[0], &byte, 1) == -1); });
+        lasts(length, [&] {
+          fd_set set_of_one;
+          FD_ZERO(&set_of_one);
+          FD_SET(both[0], &set_of_one);
+          timeval left = t;
+          CHECK(select(both[0] + 1, &set_of_one, nullptr, nullptr, &left) == 0);
+        });
+        lasts(length, [&] {
+          const timespec left{length.count(), 0};
+          CHECK(nanosleep(&left, nullptr) == 0);
+        });
+        const int ms = static_cast<int>(std::chrono::milliseconds(length).count());
+        lasts(length, [&] {
+          pollfd one{both[0], POLLIN, 0};
+          CHECK(poll(&one, 1, ms) == 0);
+        });
+        lasts(length, [&] { CHECK(epoll_wait(set, &in, 1, ms) == 0); });
+      }
+      close(set), close(both[0]), close(both[1]);
+    }, {.seed = 3});
   }
 
   TEST_CASE("who looks at the clock until a time has come gets there, with and without giving way") {

@@ -1,24 +1,29 @@
 // What other libraries of fibers got wrong, and no other suite has: tests/peers/README.md.
 #include <doctest/doctest.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pwd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <functional>
 #include <thread>
 
 #include <bide/offload.hpp>
 #include <bide/run.hpp>
+#include <bide/this_fiber.hpp>
 
 #include "compare.hpp"
 #include "things.hpp"
@@ -69,8 +74,10 @@ int open_descriptors() {
 }
 
 struct early {
-  early() : told(waits_in_many_ways()) {}
+  early() : told(waits_in_many_ways()), listener(local_listener(where)) {}
   int told;
+  sockaddr_in where;
+  int listener;
 };
 __attribute__((init_priority(101))) const early before_main;
 
@@ -181,6 +188,145 @@ TEST_SUITE("differential/peers") {
     });
   }
 
+  TEST_CASE("a wait that nobody has bounded lasts for longer than a second") {
+    compare([](actor& me) {
+      ends pipe = pipe_pair(), tcp = tcp_pair(), local = stream_pair(), full = stream_pair();
+      const listener at = tcp_listener();
+      fill(full.theirs);
+      std::vector<actor*> all;
+      const auto wait = [&](const char* what, auto call) {
+        all.push_back(&me.start(what, [what, call](actor& one) { one.call_for(1300ms, what, call); }));
+      };
+      char byte;
+      pollfd one{tcp.theirs, POLLIN, 0};
+      wait("read of a pipe", [&] { return read(pipe.ours, &byte, 1); });
+      wait("recv of TCP", [&] { return recv(tcp.ours, &byte, 1, 0); });
+      wait("readv of a unix socket", [&] {
+        iovec v{&byte, 1};
+        return readv(local.ours, &v, 1);
+      });
+      wait("send to a full one", [&] { return send(full.theirs, "x", 1, 0); });
+      wait("poll", [&] { return poll(&one, 1, -1); });
+      wait("accept", [&] { return fd(accept(at.socket, nullptr, nullptr)) >= 0; });
+      moment(1300ms);
+      must(write(pipe.theirs, "x", 1), "write");
+      must(write(tcp.theirs, "x", 1), "write");
+      must(write(tcp.ours, "x", 1), "write");
+      must(write(local.theirs, "x", 1), "write");
+      empty(full.ours);
+      const fd socket = tcp_socket();
+      must(connect(socket, at.name(), sizeof at.address), "connect");
+      for (actor* each : all) me.join(*each);
+    });
+  }
+
+  TEST_CASE("a listener from before main, and one that came in a message, wait and are accepted from as any other") {
+    compare([](actor& me) {
+      const listener at = tcp_listener();
+      ends wire = stream_pair();
+      char byte = 'x';
+      iovec part{&byte, 1};
+      alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+      msghdr message{};
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* const head = CMSG_FIRSTHDR(&message);
+      head->cmsg_level = SOL_SOCKET;
+      head->cmsg_type = SCM_RIGHTS;
+      head->cmsg_len = CMSG_LEN(sizeof(int));
+      const int number = at.socket;
+      memcpy(CMSG_DATA(head), &number, sizeof number);
+      must(sendmsg(wire.theirs, &message, 0), "sendmsg");
+      must(recvmsg(wire.ours, &message, 0), "recvmsg");
+      int came;
+      memcpy(&came, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof came);
+      const fd gift(came);
+      for (const auto& [listens, where] : {std::pair(before_main.listener, before_main.where), std::pair(+gift, at.address)}) {
+        actor& peer = me.start("peer", [&](actor& peer) {
+          peer.until_waiting(me);
+          const fd socket = tcp_socket();
+          must(connect(socket, reinterpret_cast<const sockaddr*>(&where), sizeof where), "connect");
+          peer.until_waiting(me);
+          must(write(socket, "hello", 5), "write");
+        });
+        fd got;
+        me.call("accept", [&] { return (got = fd(accept(listens, nullptr, nullptr))) >= 0; });
+        char room[8];
+        me.call("read", [&] { return read(got, room, sizeof room); });
+        me.join(peer);
+      }
+    });
+  }
+
+  TEST_CASE("calls of a library that is loaded late wait beside others") {
+    compare([](actor& me) {
+      void* const library = dlopen(LATE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+      if (!library) throw broken_scenario{dlerror()};
+      const auto late_read = reinterpret_cast<ssize_t (*)(int, void*, size_t)>(dlsym(library, "late_read"));
+      ends e = pipe_pair();
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        must(write(e.theirs, "hello", 5), "write");
+      });
+      char room[8];
+      me.call("read", [&] { return late_read(e.ours, room, sizeof room); });
+      me.join(peer);
+      dlclose(library);
+    });
+  }
+
+  TEST_CASE("who asks by gethostbyname has its own answer when that returns, though libc's memory is one for all") {
+    // Threads would need a lock around it.
+    bide::run([] {
+      int wrong = 0;
+      std::vector<bide::task<void>> all;
+      for (int i = 1; i <= 6; ++i) {
+        all.push_back(bide::spawn([&wrong, i] {
+          const std::string name = "127.0.0." + std::to_string(i);
+          for (int turn = 0; turn < 30; ++turn) {
+            const hostent* const found = turn % 2 ? gethostbyname(name.c_str()) : gethostbyname2(name.c_str(), AF_INET);
+            wrong += !found || name != found->h_name || found->h_addr_list[0][3] != i;
+          }
+        }));
+      }
+      for (auto& one : all) one.get();
+      CHECK(wrong == 0);
+    });
+  }
+
+  TEST_CASE("a cancel leaves the connection that comes with it to who accepted it, or to the next") {
+    for (const unsigned workers : {1u, 2u}) {
+      CAPTURE(workers);
+      bide::run([] {
+        const listener at = tcp_listener(128);
+        set_timeout(at.socket, SO_RCVTIMEO, 5000ms);
+        int accepted = 0, taken = 0, left = 0;
+        for (int turn = 0; turn < 150; ++turn) {
+          auto acceptor = bide::spawn([&] { return accept(at.socket, nullptr, nullptr); });
+          if (turn % 5) usleep(100);
+          const fd socket = tcp_socket();
+          const auto call = [&] { must(connect(socket, at.name(), sizeof at.address), "connect"); };
+          if (turn % 3 == 0) call();
+          if (turn % 3 == 2) call(), bide::yield();
+          acceptor.cancel();
+          if (turn % 3 == 1) {
+            if (turn % 2) acceptor.join();
+            call();
+          }
+          const fd got(acceptor.get());
+          ++(got >= 0 ? taken : left);
+          const fd next(got >= 0 ? -1 : accept(at.socket, nullptr, nullptr));
+          accepted += got >= 0 || next >= 0;
+        }
+        CHECK(accepted == 150);
+        CHECK(left > 0);
+        MESSAGE("taken ", taken, ", left to the next ", left);
+      }, {.workers = workers});
+    }
+  }
+
   TEST_CASE("fcntl passes on every command, and refuses what the kernel refuses") {
     compare([](actor& me) {
       int ends[2];
@@ -195,6 +341,15 @@ TEST_SUITE("differential/peers") {
       struct flock whole {};
       whole.l_type = F_WRLCK;
       me.call("F_OFD_SETLK", [&] { return fcntl(file, F_OFD_SETLK, &whole); });
+      for (const int flags : {O_RDONLY | O_NONBLOCK, O_RDONLY}) {
+        me.call("F_SETFL", [&] { return fcntl(ends[0], F_SETFL, flags); });
+        me.call("F_GETFL", [&] { return fcntl(ends[0], F_GETFL); });
+      }
+      int on = 1;
+      me.call("FIONBIO", [&] { return ioctl(ends[1], FIONBIO, &on); });
+      me.call("F_GETFL", [&] { return fcntl(ends[1], F_GETFL); });
+      me.call("FIOCLEX, which has no argument", [&] { return ioctl(ends[0], FIOCLEX); });
+      me.call("F_GETFD", [&] { return fcntl(ends[0], F_GETFD); });
       me.call("no command", [&] { return fcntl(file, 12345); });
       me.call("no descriptor", [&] { return fcntl(-1, F_GETFL); });
       // What F_DUPFD made waits by the pipe it came from.
