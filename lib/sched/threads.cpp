@@ -10,12 +10,14 @@
 namespace bide::core {
 namespace {
 
-constexpr std::uint32_t most_threads = 1 << 20;
+constexpr std::uint32_t most_threads = 1 << 20, least_ids = 1 << 15;
 
 std::atomic<std::uint32_t> registry_lock;
 thread** registry = nullptr;         // guarded by registry_lock: by id - id_base; reserved, so mostly no memory
 std::uint32_t id_base = 0;            // this process's
-std::uint32_t next_index = 1;        // guarded by registry_lock; ids are used again as late as may be
+std::uint32_t next_index = 1;        // guarded by registry_lock; ids go round, as the kernel's do
+std::uint32_t ids = least_ids;       // guarded by registry_lock: how many go round, so that the registry stays small
+std::uint32_t taken = 0;             // guarded by registry_lock: places, by threads that have ended, too
 std::uint32_t highest = 0;           // guarded by registry_lock: no id beyond was ever given
 thread* first = nullptr;             // written by its home
 std::atomic<std::uint32_t> live{0};
@@ -37,6 +39,9 @@ thread* find(std::uint32_t tid) noexcept {
   return tid > id_base && tid - id_base <= highest ? registry[tid - id_base] : nullptr;
 }
 
+// The lock must be held.
+void advance() noexcept { next_index = next_index + 1 == ids ? 1 : next_index + 1; }
+
 bool open_registry() noexcept {
   if (!registry) registry = static_cast<thread**>(base::reserve(most_threads * sizeof(thread*)));
   return registry != nullptr;
@@ -49,11 +54,12 @@ thread* make_thread() noexcept {
   thread* t = make_record();
   if (!t) return nullptr;
   const base::spin_guard guard(registry_lock);
-  while (registry[next_index]) next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
+  if (++taken > ids / 2 && ids < most_threads) ids *= 2;
+  while (registry[next_index]) advance();
   registry[next_index] = t;
   t->tid = id_base + next_index;
   if (next_index > highest) highest = next_index;
-  next_index = next_index + 1 == most_threads ? 1 : next_index + 1;
+  advance();
   live.fetch_add(1, std::memory_order_relaxed);
   return t;
 }
@@ -78,7 +84,9 @@ void end_thread(thread& t) noexcept {
 void free_thread(thread& t) noexcept {
   {
     const base::spin_guard guard(registry_lock);
-    registry[registry[0] == &t ? 0 : t.tid - id_base] = nullptr;
+    const std::uint32_t index = registry[0] == &t ? 0 : t.tid - id_base;
+    registry[index] = nullptr;
+    if (index) --taken;
   }
   let_go(t.stands);
   base::arena_free(&t);
@@ -122,8 +130,9 @@ void threads_after_fork(thread& me) noexcept {
   registry[0] = first = &me;
   me.tid = static_cast<std::uint32_t>(sys::raw(SYS_getpid));
   id_base = id_base_of(me.tid);
-  highest = 0;
+  highest = taken = 0;
   next_index = 1;
+  ids = least_ids;
   live.store(1, std::memory_order_relaxed);
 }
 
