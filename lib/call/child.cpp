@@ -13,6 +13,7 @@
 #include "lib/sched/fork.hpp"
 #include "lib/sched/monitor.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/spare_stack.hpp"
 #include "lib/sched/standing.hpp"
 
 namespace bide::call {
@@ -60,6 +61,7 @@ long fork_now(long flags, long parent_tid, long child_tid) noexcept {
   io::all_fds_shared();
   core::this_worker()->signalled.store(1, std::memory_order_relaxed);  // what came meanwhile is looked for
   core::lend_for_tail(mask);
+  core::leave_spare_stack(me);
   bide_gate_tail(registers);
 }
 

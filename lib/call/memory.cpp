@@ -160,9 +160,15 @@ long map_stack(long bytes, long flags, core::thread& me) noexcept {
 
 }  // namespace
 
+std::uintptr_t lowest_of_stack(std::uintptr_t base) noexcept {
+  base::spin_guard guard(lock);
+  const mapped_stack& s = place_of(base);
+  return base + (s.base == base ? s.guard : context::page);
+}
+
 bool is_stack_guard(const void* address, const core::thread& me) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(address);
-  if (at - me.stack_low < context::page && &me != core::main_thread()) return true;  // perhaps not known of
+  if (me.stack_low - 1 - at < context::page && &me != core::main_thread()) return true;  // perhaps not known of
   base::spin_guard guard(lock);
   return std::any_of(std::begin(in_use), std::end(in_use),
                      [&](const mapped_stack& s) { return s.base && at - s.base < s.guard; });

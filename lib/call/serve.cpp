@@ -15,6 +15,7 @@
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/handlers.hpp"
 #include "lib/sched/runtime.hpp"
+#include "lib/sched/spare_stack.hpp"
 
 namespace bide::call {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 using core::handlers_ran;
 
 std::uintptr_t end_of_call(const ucontext_t& u) noexcept {
-  return static_cast<std::uintptr_t>(u.uc_mcontext.gregs[REG_RSP]) - room_for_call;
+  return static_cast<std::uintptr_t>(u.uc_mcontext.gregs[REG_RSP]) - context::page;
 }
 
 bool has_timeout(long fd, int option) noexcept {
@@ -181,13 +182,16 @@ extern "C" {
 long bide_call(long nr, long a, long b, long c, long d, long e, long f) {
   using namespace bide;
   core::thread& me = *core::this_thread();
-  call::overflow_here(me);
+  core::overflow_here(me);
   context::this_block().inside = 1;
-  greg_t* const outer = me.registers;
-  me.registers = nullptr;
-  const long answer = call::serve({nr, a, b, c, d, e, f}, nullptr, nullptr, nullptr);
-  me.registers = outer;
-  call::leave(me, nullptr, nullptr, nullptr);
+  long answer;
+  core::with_enough_stack(me, [&] {
+    greg_t* const outer = me.registers;
+    me.registers = nullptr;
+    answer = call::serve({nr, a, b, c, d, e, f}, nullptr, nullptr, nullptr);
+    me.registers = outer;
+    call::leave(me, nullptr, nullptr, nullptr);
+  });
   return answer;
 }
 

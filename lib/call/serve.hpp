@@ -29,25 +29,16 @@ long serve(const request&, ucontext_t* interrupted, void (*fill)(ucontext_t&, co
 // Leaves the runtime for the program: no signal is left that should have been delivered.
 void leave(core::thread&, ucontext_t* interrupted, void (*fill)(ucontext_t&, const void*), const void* from);
 
-// Before the runtime is entered: a thread that has too little left of its stack for that overflows here, where the fault is
-// its own, and its handler's. Looked for in the lowest part of a stack only: so far down can be no other's memory but a guard.
-inline constexpr std::uintptr_t room_for_call = 4096;
-inline void overflow_here(const core::thread& me) noexcept {
-  constexpr std::uintptr_t lowest = 64 * 1024;
-  std::uintptr_t here;
-  asm volatile("movq %%rsp, %0" : "=r"(here));
-  if (here - me.stack_low < lowest) [[unlikely]] {
-    asm volatile("testb $0, %0" ::"m"(*reinterpret_cast<const char*>(here - room_for_call)) : "cc");
-  }
-}
-
 // What a fault's handler is told natively: a stack's guard is memory without access, and to the kernel it is none at all
-// (call/memory.cpp); and a trap that has no room for its frame is an overflow as in overflow_here.
+// (call/memory.cpp); and a trap that has no room for its frame is an overflow below the stack pointer.
 siginfo_t as_natively(const siginfo_t&, const ucontext_t& interrupted, const core::thread&) noexcept;
 // Whether it was such a trap.
 bool comes_from_call(const ucontext_t& interrupted) noexcept;
 // Whether that is in the guard of a stack that libc has mapped.
 bool is_stack_guard(const void* address, const core::thread&) noexcept;
+// The lowest byte that a thread may use of the stack mapped at `base`: it is not known whether one of the program's own
+// has a guard.
+std::uintptr_t lowest_of_stack(std::uintptr_t base) noexcept;
 
 // What is done, on the program's only thread, just before it makes another.
 void set_before_second_thread(void (*)(core::thread&) noexcept) noexcept;

@@ -66,7 +66,7 @@ long clone_thread(unsigned long flags, std::uintptr_t low, std::uintptr_t stack,
   core::inherit_standing(*t, me);
   t->where.caller = reinterpret_cast<void*>(me.registers[REG_RIP]);
   t->id = t->tid;
-  t->stack_low = low;
+  t->stack_low = low ? lowest_of_stack(low) : 0;
 
   std::uintptr_t at = (stack - 128 - sizeof(greg_t) * NGREG) & ~std::uintptr_t{63};
   auto* registers = reinterpret_cast<greg_t*>(at);

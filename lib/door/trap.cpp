@@ -13,6 +13,7 @@
 #include "lib/fiber/park.hpp"
 #include "lib/sched/carrier.hpp"
 #include "lib/sched/delivery.hpp"
+#include "lib/sched/spare_stack.hpp"
 #include "lib/sys/raw.hpp"
 
 extern "C" {
@@ -59,15 +60,17 @@ void on_trap(int number, siginfo_t* info, void* context) {
     return;
   }
   core::thread& me = *core::this_thread();
-  call::overflow_here(me);
+  core::overflow_here(me);
   context::this_block().inside = 1;
-  greg_t* const outer = me.registers;
-  me.registers = g;
-  note_trap(me);
-  if (g[REG_RAX] == SYS_clone3 || g[REG_RAX] == SYS_clone) adopt_float_control(u);
-  g[REG_RAX] = call::serve(request_of(g), &u, nullptr, nullptr);
-  me.registers = outer;
-  call::leave(me, &u, nullptr, nullptr);
+  core::with_enough_stack(me, [&] {
+    greg_t* const outer = me.registers;
+    me.registers = g;
+    note_trap(me);
+    if (g[REG_RAX] == SYS_clone3 || g[REG_RAX] == SYS_clone) adopt_float_control(u);
+    g[REG_RAX] = call::serve(request_of(g), &u, nullptr, nullptr);
+    me.registers = outer;
+    call::leave(me, &u, nullptr, nullptr);
+  });
   bide_resume(g, u.uc_mcontext.fpregs);
 }
 
@@ -97,13 +100,15 @@ extern "C" void bide_patched_call(greg_t* g) {
     return;
   }
   core::thread& me = *core::this_thread();
-  call::overflow_here(me);
+  core::overflow_here(me);
   context::this_block().inside = 1;
-  greg_t* const outer = me.registers;
-  me.registers = g;
-  // A child goes on from the registers; behind a site of syscall(2) itself there is no instruction any more.
-  if (door::goes_on_from_registers(g[REG_RAX])) g[REG_RIP] = g[REG_RCX];
-  g[REG_RAX] = call::serve(door::request_of(g), nullptr, door::fill_from_registers, g);
-  me.registers = outer;
-  call::leave(me, nullptr, door::fill_from_registers, g);
+  core::with_enough_stack(me, [&] {
+    greg_t* const outer = me.registers;
+    me.registers = g;
+    // A child goes on from the registers; behind a site of syscall(2) itself there is no instruction any more.
+    if (door::goes_on_from_registers(g[REG_RAX])) g[REG_RIP] = g[REG_RCX];
+    g[REG_RAX] = call::serve(door::request_of(g), nullptr, door::fill_from_registers, g);
+    me.registers = outer;
+    call::leave(me, nullptr, door::fill_from_registers, g);
+  });
 }

@@ -6,6 +6,7 @@
 
 #include "asm/trap.h"
 #include "lib/base/arena.hpp"
+#include "lib/sched/spare_stack.hpp"
 #include "lib/sys/raw.hpp"
 
 namespace bide::core {
@@ -47,6 +48,14 @@ struct handler_call {
 void call_handler(void* p) {
   const auto& c = *static_cast<handler_call*>(p);
   reinterpret_cast<void (*)(int, siginfo_t*, void*)>(c.function)(c.number, c.info, c.context);
+}
+
+// The end of the stack that a handler with these flags is to run on; 0: this one.
+std::uintptr_t stack_for(const thread& me, unsigned long flags, std::uintptr_t here) noexcept {
+  constexpr std::uintptr_t red_zone = 128, alignment = 16;
+  const std::uintptr_t left_at = left_for_spare_stack(me, here);
+  const std::uintptr_t alternate = alternate_for(me, flags, left_at ? left_at : here);
+  return alternate || !left_at ? alternate : (left_at - red_zone) & ~(alignment - 1);
 }
 
 // As the kernel does around a handler, with what it notes in the frame: a mask and an alternate stack to go back to.
@@ -106,7 +115,7 @@ handlers_ran run_handlers(thread& me, ucontext_t& interrupted) {
     const signal_set before = me.mask_is_borrowed ? me.mask_before : now;
     me.mask_is_borrowed = false;
     handler_call c{number, &info, &interrupted, a.function};
-    call_under(me, c, now | mask_of(a, number), before, alternate_for(me, a.flags, reinterpret_cast<std::uintptr_t>(&c)));
+    call_under(me, c, now | mask_of(a, number), before, stack_for(me, a.flags, reinterpret_cast<std::uintptr_t>(&c)));
     if (how != handlers_ran::some_do_not)
       how = a.flags & SA_RESTART ? handlers_ran::all_restart : handlers_ran::some_do_not;
   }

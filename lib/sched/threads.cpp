@@ -4,6 +4,7 @@
 
 #include "lib/base/arena.hpp"
 #include "lib/base/spin.hpp"
+#include "lib/sched/spare_stack.hpp"
 #include "lib/sched/standing.hpp"
 #include "lib/sys/raw.hpp"
 
@@ -89,6 +90,7 @@ void free_thread(thread& t) noexcept {
     if (index) --taken;
   }
   let_go(t.stands);
+  free_spare_stacks(t);
   base::arena_free(&t);
 }
 

@@ -19,6 +19,7 @@ using signal_set = std::uint64_t;  // bit n - 1: signal n, as the kernel has it
 using sys::signal_bit;
 
 struct carrier;
+struct spare_stack;
 struct standing;
 
 // A signal on its way to a thread, or to the process.
@@ -32,7 +33,7 @@ struct thread : fiber {
   bool ended = false;                      // guarded by the registry's lock
   robust_list_head* robust = nullptr;
   greg_t* registers = nullptr;             // of the trap it is in; null behind a symbol
-  std::uintptr_t stack_low = 0;            // where its stack begins, guard and all, as its maker said; 0: not known
+  std::uintptr_t stack_low = 0;            // the lowest byte of its stack, above the guard, as its maker said; 0: not known
 
   // Signals; home only, but for the mask, which others read to find a taker.
   std::atomic<signal_set> mask{0};
@@ -45,6 +46,7 @@ struct thread : fiber {
   unsigned handlers = 0;                   // that it is in; too many once one was left by longjmp(3)
   stack_t alternate{nullptr, SS_DISABLE, 0};  // sigaltstack(2)
   void* shelter = nullptr;                 // where it waits while it is preempted: door/interrupt.cpp
+  spare_stack* spare_stacks = nullptr;     // its own from the first that it needs
 
   // A stack that libc has just mapped without access and is about to open but for its guard: lib/call/memory.cpp.
   std::uintptr_t opening = 0;

@@ -54,6 +54,8 @@ static char *alternate_here(size_t size) {
   return at;
 }
 
+static atomic_int handled;
+
 static void say_overflow(int number) {
   say("overflow %d", number);
   _exit(4);
@@ -209,6 +211,141 @@ CASE(a_thread_computes_where_its_stack_ends_without_a_handler) {
   say("to its end");
 }
 
+// A call needs next to nothing of its caller's stack, and what it waits for comes all the same.
+enum { room_for_trap = 5120 };  // under the preload a call that traps has its registers there
+static int calls_end[2];
+static atomic_int answered;
+static void make_calls(void) {
+  char letter = 0;
+  struct timespec moment = {0, 1000000};
+  struct pollfd readable = {calls_end[0], POLLIN, 0};
+  answered += getppid() == syscall(SYS_getppid);
+  answered += write(calls_end[1], "x", 1) == 1;
+  answered += poll(&readable, 1, 1000) == 1;
+  answered += read(calls_end[0], &letter, 1) == 1 && letter == 'x';
+  answered += clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL) == 0;
+  answered += syscall(SYS_nanosleep, &moment, NULL) == 0;
+  answered += poll(NULL, 0, 2) == 0;
+  answered += sched_yield() == 0;
+  answered += pthread_kill(pthread_self(), 0) == 0;
+  const pid_t child = vfork();
+  if (child == 0) _exit(7);
+  int status = 0;
+  answered += waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 7;
+}
+static void *calls_where_its_stack_ends(void *unused) {
+  const struct extent mine = own_stack();
+  for (size_t left = room_for_trap; left < 10000; left += 256) with_left(mine.low, left, make_calls);
+  return unused;
+}
+CASE(calls_where_a_stack_ends) {
+  if (pipe(calls_end)) return;
+  join(start(calls_where_its_stack_ends, NULL));
+  join(start_on(16384, 4096, calls_where_its_stack_ends, NULL));
+  join(start_on(16384, 32768, calls_where_its_stack_ends, NULL));
+  say("answered %d", answered);
+}
+
+static void *calls_by_turns(void *unused) {
+  const struct extent mine = own_stack();
+  for (int i = 0; i < 5; ++i) with_left(mine.low, room_for_trap + 300 * (size_t)i, make_calls);
+  return unused;
+}
+CASE(many_call_where_their_stacks_end) {
+  if (pipe(calls_end)) return;
+  pthread_t threads[30];
+  for (int i = 0; i < 30; ++i) threads[i] = start_on(16384, 4096, calls_by_turns, NULL);
+  for (int i = 0; i < 30; ++i) join(threads[i]);
+  say("answered %d", answered);
+}
+
+// The usual size of an alternate stack was SIGSTKSZ for thirty years.
+enum { small_alternate = 8192 };
+static void calls_in_handler(int number) {
+  make_calls();
+  say("answered %d after %d", answered, number);
+  answered = 0;
+}
+static void *has_small_alternate(void *unused) {
+  char *at = mmap(NULL, small_alternate + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  mprotect(at, 4096, PROT_NONE);
+  stack_t s = {.ss_sp = at + 4096, .ss_size = small_alternate};
+  sigaltstack(&s, NULL);
+  pthread_kill(pthread_self(), SIGUSR1);
+  nap(1);
+  faulty = own_stack();
+  if (!sigsetjmp(back, 1)) deeper(0);
+  return unused;
+}
+static void calls_and_jumps(int number) {
+  calls_in_handler(number);
+  siglongjmp(back, 1);
+}
+CASE(calls_on_a_small_alternate_stack) {
+  if (pipe(calls_end)) return;
+  handle(SIGUSR1, calls_in_handler, SA_ONSTACK);
+  handle(SIGSEGV, calls_and_jumps, SA_ONSTACK);
+  for (int i = 0; i < 3; ++i) join(start_on(131072, 4096, has_small_alternate, NULL));
+}
+static void aborts(int number) {
+  say("overflow %d", number);
+  abort();
+}
+CASE(abort_on_a_small_alternate_stack) {
+  struct rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  handle(SIGUSR1, SIG_IGN, 0);
+  handle(SIGSEGV, aborts, SA_ONSTACK);
+  join(start_on(131072, 4096, has_small_alternate, NULL));
+}
+
+// A handler that interrupts a call there runs on the program's stack, its alternate one if it asks for that.
+static atomic_int on_own, on_other;
+static __thread struct extent mine;
+static __thread char *other_stack;
+static void looks_where_it_is(int number) {
+  char here;
+  if (&here >= mine.low && &here < mine.low + mine.size) ++on_own;
+  if (&here >= other_stack && &here < other_stack + 65536) ++on_other;
+  handled += number != 0;
+}
+static void sleeps_until_handled(void) {
+  while (!handled) nap(10);
+}
+static void *sleeps_where_its_stack_ends(void *unused) {
+  mine = own_stack();
+  other_stack = alternate_here(65536);
+  with_left(mine.low, 5120, sleeps_until_handled);
+  return unused;
+}
+CASE(a_handler_interrupts_a_call_where_a_stack_ends) {
+  for (int on_alternate = 0; on_alternate < 2; ++on_alternate) {
+    for (int i = 0; i < 3; ++i) {
+      handled = 0;
+      handle(SIGUSR1, looks_where_it_is, on_alternate ? SA_ONSTACK : 0);
+      pthread_t thread = start(sleeps_where_its_stack_ends, NULL);
+      nap(15);
+      pthread_kill(thread, SIGUSR1);
+      join(thread);
+    }
+    say("own %d other %d", on_own, on_other);
+  }
+}
+static void *is_cancelled_where_its_stack_ends(void *unused) {
+  with_left(own_stack().low, 6144, sleeps_until_handled);
+  return unused;
+}
+CASE(cancelled_in_a_call_where_a_stack_ends) {
+  long cancelled = 0;
+  for (int i = 0; i < 5; ++i) {
+    pthread_t thread = start(is_cancelled_where_its_stack_ends, NULL);
+    nap(5);
+    pthread_cancel(thread);
+    cancelled += join(thread) == PTHREAD_CANCELED;
+  }
+  say("cancelled %ld", cancelled);
+}
+
 static atomic_int turn;  // even: the one that computes may go on
 static void wait_for_turn(void) {
   const int now = ++turn;
@@ -304,7 +441,6 @@ CASE(registers_survive) {
   say("wrong %d", wrong);
 }
 
-static atomic_int handled;
 static void count_it(int number) { handled += number != 0; }
 static void until_handled(void) {
   while (!handled) __builtin_ia32_pause();
