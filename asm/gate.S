@@ -109,9 +109,14 @@ bide_gate_wait_abort:
  *
  * In:      rdi = the registers, in mcontext_t's order; not on the part of the stack that the child may use
  * Leaves:  to RIP, in the child first; in the parent with `returned` set in the block
+ * Signals: that come to the parent behind the syscall instruction, up to the last one, find all as it leaves but RIP
  */
         .globl  bide_gate_tail
         .hidden bide_gate_tail
+        .globl  bide_gate_tail_behind
+        .hidden bide_gate_tail_behind
+        .globl  bide_gate_tail_last
+        .hidden bide_gate_tail_last
         .type   bide_gate_tail, @function
         .p2align 5
 bide_gate_tail:
@@ -123,10 +128,12 @@ bide_gate_tail:
         movq    RSP(%rdi), %rsp
         movq    RDI(%rdi), %rdi
         syscall
+bide_gate_tail_behind:
         testq   %rax, %rax
-        jz      1f
+        jz      bide_gate_tail_last
         movl    $1, %gs:BLOCK_RETURNED
-1:      jmp     *%gs:BLOCK_RESUME_AT
+bide_gate_tail_last:
+        jmp     *%gs:BLOCK_RESUME_AT
         .cfi_endproc
         .size   bide_gate_tail, . - bide_gate_tail
 

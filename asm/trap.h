@@ -50,6 +50,7 @@ void bide_enter_frame(void *frame, void (*handler)(int, siginfo_t *, void *), in
 
 /* Makes the program's own call with all its registers on its own stack, for vfork. */
 void bide_gate_tail(const greg_t *registers) __attribute__((noreturn));
+extern const char bide_gate_tail_behind[], bide_gate_tail_last[];
 
 /* A kernel thread of ours; the top of its stack holds a function and its argument. */
 long bide_gate_thread(unsigned long flags, void *stack, int *parent_tid, int *child_tid, unsigned long tls);

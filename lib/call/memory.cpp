@@ -161,9 +161,18 @@ long map_stack(long bytes, long flags, core::thread& me) noexcept {
 }  // namespace
 
 std::uintptr_t lowest_of_stack(std::uintptr_t base) noexcept {
-  base::spin_guard guard(lock);
-  const mapped_stack& s = place_of(base);
-  return base + (s.base == base ? s.guard : context::page);
+  {
+    base::spin_guard guard(lock);
+    const mapped_stack& s = place_of(base);
+    if (s.base == base) return base + s.guard;
+  }
+  // The program's own, or not known of: it is tried.
+  constexpr std::uintptr_t widest_guard = 64 * context::page;
+  for (std::uintptr_t at = base; at - base <= widest_guard; at += context::page) {
+    char there;
+    if (copy_in(&there, reinterpret_cast<void*>(at), 1) == 0) return at;
+  }
+  return 0;
 }
 
 bool is_stack_guard(const void* address, const core::thread& me) noexcept {

@@ -36,8 +36,7 @@ siginfo_t as_natively(const siginfo_t&, const ucontext_t& interrupted, const cor
 bool comes_from_call(const ucontext_t& interrupted) noexcept;
 // Whether that is in the guard of a stack that libc has mapped.
 bool is_stack_guard(const void* address, const core::thread&) noexcept;
-// The lowest byte that a thread may use of the stack mapped at `base`: it is not known whether one of the program's own
-// has a guard.
+// The lowest byte that a thread may use of the stack that begins at `base`, or with a guard there; 0: not known.
 std::uintptr_t lowest_of_stack(std::uintptr_t base) noexcept;
 
 // What is done, on the program's only thread, just before it makes another.

@@ -52,6 +52,17 @@ void tell_runtime(context::carrier_block& block, core::worker_core* w, ucontext_
   stop_call_before_it_waits(u);
 }
 
+// The parent of a vfork is back, and not in the program yet: it is now. A signal that was pending comes just there.
+void finish_tail(ucontext_t& u) noexcept {
+  greg_t* const g = u.uc_mcontext.gregs;
+  const bool behind = g[REG_RIP] >= reinterpret_cast<greg_t>(bide_gate_tail_behind) &&
+                      g[REG_RIP] <= reinterpret_cast<greg_t>(bide_gate_tail_last);
+  if (!behind || g[REG_RAX] == 0) return;  // 0: the child
+  context::carrier_block& block = context::this_block();
+  block.returned = 1;
+  g[REG_RIP] = static_cast<greg_t>(block.resume_at);
+}
+
 // Whose code the signal has interrupted, if it is the program's; null: the runtime's.
 core::thread* interrupted_thread() noexcept {
   const context::carrier_block& block = context::this_block();
@@ -182,7 +193,8 @@ void take_shelter(core::thread& me, const siginfo_t& info, const ucontext_t& u) 
   const std::size_t bytes = frame_bytes(u) + 8192;
   me.shelter = base::arena_allocate(bytes);
   if (!me.shelter) return;
-  if (signal_frame* f = copy_frame(reinterpret_cast<std::uintptr_t>(me.shelter) + bytes, u, info)) go_on_in(*f, in_shelter);
+  const std::uintptr_t top = reinterpret_cast<std::uintptr_t>(me.shelter) + bytes;
+  if (signal_frame* f = copy_frame(top, u, info)) go_on_in(*f, in_shelter);
 }
 
 }  // namespace
@@ -191,6 +203,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
   auto& u = *static_cast<ucontext_t*>(context);
   if (number == SIGSEGV && info->si_code > 0 && context::mend_thread_pointer()) return;  // a real fault comes again
   if (ends_copy(number, u)) return;
+  finish_tail(u);
   context::carrier_block& block = context::this_block();
   core::worker_core* w = core::this_worker();
   core::thread* const me = interrupted_thread();

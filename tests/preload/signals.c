@@ -483,10 +483,10 @@ static void *computes_behind_vfork(void *faults) {
 
 CASE(signals_come_behind_a_vfork) {
   handle(SIGUSR1, count_it, 0);
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {
     handled = 0;
     pthread_t thread = start(computes_behind_vfork, NULL);
-    nap(60);
+    nap(i % 2 ? 60 : 15);
     say("%s", error_name(pthread_kill(thread, SIGUSR1)));
     say("%ld", (long)join(thread));
   }

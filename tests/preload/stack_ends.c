@@ -152,6 +152,36 @@ CASE(a_guard_that_is_hit_is_told_as_one) {
   join(start(looks_at_nothing, NULL));
 }
 
+// Calls `run` with about that much left of the stack.
+__attribute__((noinline)) static void with_left(const char *low, size_t left, void (*run)(void)) {
+  volatile char *room = __builtin_alloca((size_t)((char *)__builtin_frame_address(0) - low) - left);
+  room[0] = 1;
+  run();
+}
+
+// However many stacks there are, each end is known.
+static void *runs_out_of_it(void *unused) {
+  alternate_here(65536);
+  const struct extent mine = own_stack();
+  sem_t *both = unused;
+  sem_post(&both[0]);
+  sem_wait(&both[1]);
+  for (size_t left = 5120; left < 10000; left += 512) with_left(mine.low, left, polls);
+  return NULL;
+}
+CASE(ends_of_many_stacks) {
+  enum { count = 700 };
+  static pthread_t threads[count];
+  sem_t both[2];
+  sem_init(&both[0], 0, 0);
+  sem_init(&both[1], 0, 0);
+  for (int i = 0; i < count; ++i) threads[i] = start_on(65536, 4096 << i % 4, runs_out_of_it, both);
+  for (int i = 0; i < count; ++i) sem_wait(&both[0]);
+  for (int i = 0; i < count; ++i) sem_post(&both[1]);
+  for (int i = 0; i < count; ++i) join(threads[i]);
+  say("to their ends");
+}
+
 static sem_t looked_for, looked_at;
 static void *shows_its_stack(void *unused) {
   faulty = own_stack();
@@ -169,13 +199,6 @@ CASE(another_ones_guard) {
   if (!sigsetjmp(back, 1)) faulty.low[-8192] = 1;
   sem_post(&looked_at);
   join(other);
-}
-
-// Calls `run` with about that much left of the stack.
-__attribute__((noinline)) static void with_left(const char *low, size_t left, void (*run)(void)) {
-  volatile char *room = __builtin_alloca((size_t)((char *)__builtin_frame_address(0) - low) - left);
-  room[0] = 1;
-  run();
 }
 
 static const size_t lefts[] = {192, 256, 512, 1024, 2048, 3072, 3328, 3456, 3584, 3840, 4096, 5120, 6144, 8192, 9216};
@@ -442,7 +465,9 @@ CASE(registers_survive) {
 }
 
 static void count_it(int number) { handled += number != 0; }
+static atomic_int there;
 static void until_handled(void) {
+  there = 1;
   while (!handled) __builtin_ia32_pause();
 }
 static void *waits_for_signal(void *alternate) {
@@ -450,25 +475,23 @@ static void *waits_for_signal(void *alternate) {
   with_left(own_stack().low, 192, until_handled);
   return NULL;
 }
-static void *signals_process(void *unused) {
-  nap(30);
-  kill(getpid(), SIGUSR1);
-  return unused;
+static pthread_t start_to_wait(void *alternate) {
+  pthread_t thread = start(waits_for_signal, alternate);
+  while (!there) nap(1);
+  return thread;
 }
 
 // The handler runs in another thread, or on the alternate stack: there is room for it.
 CASE(a_signal_comes_where_a_stack_ends) {
   handle(SIGUSR1, count_it, 0);
-  pthread_t thread = start(waits_for_signal, NULL);
-  nap(10);
-  signals_process(NULL);
+  pthread_t thread = start_to_wait(NULL);
+  kill(getpid(), SIGUSR1);
   join(thread);
   say("handled %d", handled);
 }
 CASE(a_signal_comes_to_a_thread_where_its_stack_ends) {
   handle(SIGUSR1, count_it, SA_ONSTACK);
-  pthread_t thread = start(waits_for_signal, "has an alternate stack");
-  nap(30);
+  pthread_t thread = start_to_wait("has an alternate stack");
   pthread_kill(thread, SIGUSR1);
   join(thread);
   say("handled %d", handled);
@@ -478,8 +501,7 @@ CASE(a_signal_finds_no_room) {
   struct rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   handle(SIGUSR1, count_it, 0);
-  pthread_t thread = start(waits_for_signal, NULL);
-  nap(30);
+  pthread_t thread = start_to_wait(NULL);
   pthread_kill(thread, SIGUSR1);
   join(thread);
   say("handled %d", handled);
@@ -487,15 +509,13 @@ CASE(a_signal_finds_no_room) {
 CASE(a_signal_that_finds_no_room_is_an_overflow) {
   handle(SIGUSR1, count_it, 0);
   handle(SIGSEGV, say_overflow, SA_ONSTACK);
-  pthread_t thread = start(waits_for_signal, "has an alternate stack");
-  nap(30);
+  pthread_t thread = start_to_wait("has an alternate stack");
   pthread_kill(thread, SIGUSR1);
   join(thread);
   say("handled %d", handled);
 }
 CASE(a_signal_nobody_handles_needs_no_room) {
-  pthread_t thread = start(waits_for_signal, NULL);
-  nap(30);
+  pthread_t thread = start_to_wait(NULL);
   pthread_kill(thread, SIGURG);  // ignored
   nap(30);
   pthread_kill(thread, SIGTERM);
