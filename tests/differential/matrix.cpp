@@ -31,29 +31,38 @@ struct result {
   char why[1200];
 };
 
-// close(2) of what is waited for ends the wait: the answer to the call, and what it leaves to be read, are others.
-bool is_meant(const cell& c, const ending& threads, const ending& fibers) {
-  if (c.condition != "closed by another" || !fibers.well || threads.noted.empty() || fibers.noted.empty()) return false;
-  const std::string& told = fibers.noted.front();
-  return told.find("-1 EBADF") != told.npos || (threads.noted.front() != told && told.find("-> -1") == told.npos);
+// What fibers are meant to note where threads note that; nothing if threads don't note what is meant to be otherwise.
+lines meant_for(const cell& c, lines noted) {
+  for (const meant_line& line : c.meant) {
+    const auto found = std::find(noted.begin(), noted.end(), line.natively);
+    if (found == noted.end()) return {};
+    *found = line.in_fibers;
+  }
+  return noted;
+}
+
+// One turn of it. `why` says what differs and isn't meant to.
+verdict compare_once(const cell& c, std::string& why) {
+  const ending threads = run_apart(c.tell, 0);
+  if (!threads.well) return why = "on threads already: " + show({}, threads.noted), verdict::broken;
+  const lines meant = meant_for(c, threads.noted);
+  if (meant.empty()) return why = "threads don't note what is meant to differ: " + show({}, threads.noted), verdict::broken;
+  verdict worst = verdict::equal;
+  for (const unsigned workers : {1u, 2u}) {
+    const ending fibers = run_apart(c.tell, workers);
+    if (fibers.noted == threads.noted) continue;
+    const bool is_meant = fibers.well && fibers.noted == meant;
+    if (!is_meant) why = show(meant, fibers.noted);
+    worst = std::max(worst, is_meant ? verdict::meant : verdict::broken);
+  }
+  return worst;
 }
 
 void judge(const cell& c, result& to) {
   to.how = verdict::broken;
   for (int turn = 0; turn < 3 && to.how == verdict::broken; ++turn) {  // what is compared is timing as well
-    const ending threads = run_apart(c.tell, 0);
-    to.how = threads.well ? verdict::equal : verdict::broken;
-    std::string why = threads.well ? "" : "on threads already: " + show({}, threads.noted);
-    for (const unsigned workers : {1u, 2u}) {
-      const ending fibers = run_apart(c.tell, workers);
-      if (fibers.noted == threads.noted) continue;
-      if (is_meant(c, threads, fibers)) {
-        to.how = verdict::meant;
-      } else {
-        to.how = verdict::broken;
-        why = show(threads.noted, fibers.noted);
-      }
-    }
+    std::string why;
+    to.how = compare_once(c, why);
     std::snprintf(to.why, sizeof to.why, "%s", why.c_str());
   }
 }
@@ -73,8 +82,9 @@ void write_markdown(std::ostream& out, const std::vector<cell>& cells, const res
   out << "# The matrix\n\n"
          "Made by the build's `tests/differential/matrix --markdown lib/call/MATRIX.md`: each cell is one description of a call\n"
          "under a condition on a kind of descriptor,\n"
-         "played on kernel threads with the doors shut and in fibers, on one worker and on two. Result, errno, bytes, whether it\n"
-         "waited and for how long (in classes), and what another sees of both ends afterwards are compared.\n\n"
+         "played on kernel threads with the doors shut and in fibers, on one worker and on two. Result, errno, the bytes that\n"
+         "arrived, whether it waited for another, whether it came back at once when it could be done, or in its time, and what\n"
+         "another sees of both ends afterwards are compared.\n\n"
          "*cancelled*: `pthread_cancel` ends a thread's call, `task::cancel` a fiber's that unwinds; then what it waited for comes,\n"
          "and is there for another.\n\n"
          "`=` equal · `meant` differs as said below · **broken** differs · empty: there is no such thing\n\n"
@@ -102,7 +112,7 @@ void write_markdown(std::ostream& out, const std::vector<cell>& cells, const res
     }
   }
   out << "\n## What differs and is meant to\n\n| condition | threads | fibers | reason |\n|---|---|---|---|\n"
-         "| closed by another | go on waiting | `EBADF`, or what was transferred so far | "
+         "| closed by another | go on waiting | `EBADF`, nothing transferred | "
       << meant::closed_is_told << " |\n";
 }
 

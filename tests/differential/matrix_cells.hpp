@@ -8,17 +8,21 @@
 
 namespace differential {
 
+// A line that is meant to be noted otherwise in fibers.
+struct meant_line {
+  std::string natively, in_fibers;
+};
+
 struct cell {
   std::string call, condition, kind;
   script tell;
+  std::vector<meant_line> meant{};
 };
 
 std::vector<cell> matrix_cells();
 
-// Of it, the calls that wait for something else than bytes of one descriptor.
+// Of it, those that wait until a descriptor is ready, and those that wait for something else than bytes of one descriptor.
+void add_readiness(std::vector<cell>&);
 void add_waits(std::vector<cell>&);
-
-// Makes the call in an actor that is cancelled in it; then it could be done.
-void cancel_and_look(actor& me, const std::function<long()>& go, const std::function<void()>& free);
 
 }  // namespace differential

@@ -14,6 +14,7 @@
 #include <cstdlib>
 
 #include "matrix_cells.hpp"
+#include "matrix_play.hpp"
 #include "things.hpp"
 
 namespace differential {
@@ -28,6 +29,7 @@ struct scene {
   std::function<long()> go_wrong;    // with a bad pointer; empty: it takes none
   std::function<void()> free;        // it can be done now; empty: it ends by itself
   std::function<long()> rest;        // what another sees afterwards
+  milliseconds takes{0};             // of what ends by itself
 };
 
 struct waiting {
@@ -116,6 +118,7 @@ scene connecting(int type) {
 scene sleeping(std::function<long(milliseconds)> sleep_for, milliseconds length) {
   scene s;
   s.go = [=] { return sleep_for(length); };
+  s.takes = length;
   return s;
 }
 
@@ -288,7 +291,8 @@ const waiting waits[] = {
        return sleeping([](milliseconds ms) -> long { return usleep(static_cast<useconds_t>(ms.count() * 1000)); }, length);
      }},
     {"sleep", "time", true, [](milliseconds length) {
-       return sleeping([](milliseconds ms) -> long { return sleep(ms > 1s ? 4 : 1) > 0; }, length);
+       const auto whole = std::max<milliseconds>(length, 1s);
+       return sleeping([](milliseconds ms) -> long { return sleep(static_cast<unsigned>(ms / 1s)) > 0; }, whole);
      }},
     {"flock", "lock", false, [](milliseconds) {
        return locking(by_flock, [](int file) -> long { return flock(file, LOCK_EX | LOCK_NB); });
@@ -335,37 +339,13 @@ const waiting waits[] = {
      }},
 };
 
-// What another does once `who` waits in the call.
-using deed = std::function<void(actor& other, actor& who)>;
-
-void play(actor& me, const scene& s, const std::function<long()>& go, const deed& meanwhile, milliseconds time) {
-  actor* const other = meanwhile ? &me.start("other", [&](actor& o) { meanwhile(o, me); }) : nullptr;
-  if (time.count()) me.call_for(time, "call", go);
-  else me.call("call", go);
-  if (other) me.join(*other);
+// What is noted of a scene: the call, and what it leaves.
+void show_scene(actor& me, const scene& s, const std::function<long()>& go, const end_of_wait& end) {
+  play(me, go, end);
   if (s.rest) me.note("rest", s.rest());
 }
 
-deed signalled(const scene& s, const counting_handler& handler, bool restarts) {
-  return [&, restarts](actor& other, actor& who) {
-    other.until_waiting(who);
-    kill(getpid(), SIGUSR1);
-    other.until([&] { return handler.count() > 0; });
-    if (!restarts || !s.free) return;
-    other.until_waiting(who);
-    s.free();
-  };
-}
-
 }  // namespace
-
-void cancel_and_look(actor& me, const std::function<long()>& go, const std::function<void()>& free) {
-  actor& waiter = me.start("waiter", [&](actor& w) { w.call("call", go); }, ended::unwinds);
-  me.until_waiting(waiter);
-  me.cancel(waiter);
-  me.join(waiter);
-  if (free) free();
-}
 
 void add_waits(std::vector<cell>& to) {
   for (const waiting& w : waits) {
@@ -374,29 +354,28 @@ void add_waits(std::vector<cell>& to) {
     if (probe.free) add("there", [&w](actor& me) {
       const scene s = w.set(limit);
       s.free();
-      play(me, s, s.go, {}, 0ms);
+      show_scene(me, s, s.go, {});
     });
     add("waits", [&w](actor& me) {
       const scene s = w.set(limit);
-      const deed freed = [&](actor& other, actor& who) { other.until_waiting(who), s.free(); };
-      play(me, s, s.go, s.free ? freed : deed(), s.free ? 0ms : limit);
+      show_scene(me, s, s.go, {.help = s.free, .time = s.free ? 0ms : s.takes});
     });
     if (probe.at_once) add("O_NONBLOCK", [&w](actor& me) {
       const scene s = w.set(limit);
-      play(me, s, s.at_once, {}, 0ms);
+      show_scene(me, s, s.at_once, {});
     });
     if (probe.in_time) add("timeout", [&w](actor& me) {
       const scene s = w.set(limit);
-      play(me, s, s.in_time, {}, limit);
+      show_scene(me, s, s.in_time, {.time = limit});
     });
     if (probe.go_wrong) add("bad pointer", [&w](actor& me) {
       const scene s = w.set(limit);
-      play(me, s, s.go_wrong, {}, 0ms);
+      show_scene(me, s, s.go_wrong, {});
     });
     for (const int flags : {0, SA_RESTART}) add(flags ? "signal, SA_RESTART" : "signal", [&w, flags](actor& me) {
       const scene s = w.set(long_enough);
       const counting_handler handler(SIGUSR1, flags);
-      play(me, s, s.go, signalled(s, handler, flags != 0), 0ms);
+      show_scene(me, s, s.go, {.help = s.free, .handler = &handler, .restarts = flags != 0});
     });
     if (w.is_cancelled) add("cancelled", [&w](actor& me) {
       const scene s = w.set(long_enough);
