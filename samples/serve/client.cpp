@@ -46,7 +46,7 @@ std::vector<page> read_pages(const std::string& folder) {
   return pages;
 }
 
-client::client(const sockaddr_in& proxy, const sockaddr_in& origin)
+client::client(route way, const sockaddr_in& proxy, const sockaddr_in& origin)
     : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
       origin_(fmt::format("{}:{}", inet_ntoa(origin.sin_addr), ntohs(origin.sin_port))) {
   if (fd_ < 0) fail("socket");
@@ -54,17 +54,10 @@ client::client(const sockaddr_in& proxy, const sockaddr_in& origin)
     const int on = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd_, reinterpret_cast<const sockaddr*>(&proxy), sizeof proxy) != 0) fail("connect");
-    char answer[10];
-    send_all({"\5\1\0", 3});  // version 5, one way to log in: none
-    receive_all(answer, 2);
-    if (answer[0] != 5 || answer[1] != 0) throw std::runtime_error("the proxy wants a password");
-    char request[10] = {5, 1, 0, 1};  // connect to an IPv4 address
-    memcpy(request + 4, &origin.sin_addr, 4);
-    memcpy(request + 8, &origin.sin_port, 2);
-    send_all({request, sizeof request});
-    receive_all(answer, sizeof answer);
-    if (answer[1] != 0) throw std::runtime_error(fmt::format("the proxy can't connect: reply {}", answer[1]));
+    const sockaddr_in& first = way == route::direct ? origin : proxy;
+    if (connect(fd_, reinterpret_cast<const sockaddr*>(&first), sizeof first) != 0) fail("connect");
+    if (way == route::socks5) ask_socks5(origin);
+    if (way == route::http) ask_http();
   } catch (...) {
     close(fd_);
     throw;
@@ -72,6 +65,30 @@ client::client(const sockaddr_in& proxy, const sockaddr_in& origin)
 }
 
 client::~client() { close(fd_); }
+
+void client::ask_socks5(const sockaddr_in& origin) {
+  char answer[10];
+  send_all({"\5\1\0", 3});  // version 5, one way to log in: none
+  receive_all(answer, 2);
+  if (answer[0] != 5 || answer[1] != 0) throw std::runtime_error("the proxy wants a password");
+  char request[10] = {5, 1, 0, 1};  // connect to an IPv4 address
+  memcpy(request + 4, &origin.sin_addr, 4);
+  memcpy(request + 8, &origin.sin_port, 2);
+  send_all({request, sizeof request});
+  receive_all(answer, sizeof answer);
+  if (answer[1] != 0) throw std::runtime_error(fmt::format("the proxy can't connect: reply {}", answer[1]));
+}
+
+void client::ask_http() {
+  send_all(fmt::format("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin_));
+  // Nothing comes behind it: the origin is asked first.
+  while (!answer_.ends_with("\r\n\r\n")) {
+    char piece[1024];
+    answer_.append(piece, receive(piece, sizeof piece));
+  }
+  if (answer_.find(" 200 ") != std::string_view("HTTP/1.1").size())
+    throw std::runtime_error(fmt::format("the proxy can't connect: {}", answer_.substr(0, answer_.find('\r'))));
+}
 
 void client::send_all(std::string_view text) {
   while (!text.empty()) {

@@ -1,4 +1,4 @@
-// One client of an HTTP server behind a SOCKS5 proxy: plain blocking calls, whoever makes them.
+// One client of an HTTP server, behind a proxy or not: plain blocking calls, whoever makes them.
 #pragma once
 
 #include <netinet/in.h>
@@ -13,13 +13,16 @@ struct page {
 /// The files directly in `folder`. Errors: std::runtime_error if there is none.
 std::vector<page> read_pages(const std::string& folder);
 
+/// How a client comes to its origin: by itself, by a SOCKS5 proxy (RFC 1928), or by an HTTP proxy that it sends CONNECT.
+enum class route { direct, socks5, http };
+
 /// A connection that stays open over many requests.
 ///
 /// Errors: std::runtime_error or std::system_error from each function; the connection is of no use after that.
 class client {
  public:
-  /// Connects to the proxy and has it connect to the origin (RFC 1928).
-  client(const sockaddr_in& proxy, const sockaddr_in& origin);
+  /// Connects to the origin, or to the proxy and has it connect to the origin.
+  client(route, const sockaddr_in& proxy, const sockaddr_in& origin);
   ~client();
   client(const client&) = delete;
   client& operator=(const client&) = delete;
@@ -28,6 +31,8 @@ class client {
   void fetch(const page&);
 
  private:
+  void ask_socks5(const sockaddr_in& origin);
+  void ask_http();
   void send_all(std::string_view);
   std::size_t receive(char* to, std::size_t size);
   void receive_all(char* to, std::size_t size);

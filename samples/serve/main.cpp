@@ -1,5 +1,5 @@
-// serve-load: so many connections at once through a SOCKS5 proxy to a web server, each asking for one page after the
-// other as fast as answers come, and one line of JSON that says what it cost the proxy.
+// serve-load: so many connections at once to a web server, through a proxy or not, each asking for one page after the
+// other as fast as answers come, and one line of JSON that says what it cost the server in question.
 //
 //   build/samples/serve-load --with native --pid 4711 --proxy 127.0.0.1:1080 --origin 127.0.0.1:8080 --folder /srv/pages
 //
@@ -33,6 +33,7 @@ volatile std::sig_atomic_t interrupted = 0;
 
 struct load {
   std::vector<page> pages;
+  route way = route::direct;
   sockaddr_in proxy{}, origin{};
   unsigned connections = 0;
 
@@ -50,7 +51,7 @@ std::unique_ptr<client> connect_in_turn(load& all) {
   all.connecting.acquire();
   const std::unique_ptr<bide::semaphore, void (*)(bide::semaphore*)> permit(
       &all.connecting, [](bide::semaphore* of) { of->release(); });
-  return std::make_unique<client>(all.proxy, all.origin);
+  return std::make_unique<client>(all.way, all.proxy, all.origin);
 }
 
 void be_user(load& all, unsigned number) try {
@@ -82,8 +83,8 @@ void look(load& all, const server_meter& server, progress& line, const std::stri
                         static_cast<double>(state.memory_kib) / 1024));
 }
 
-// The first fiber: has the users connect, and measures from when all are there.
-result measure(load& all, const server_meter& server, const std::string& who, double length) {
+// The first fiber: has the users connect, lets them ask for the time of the warm-up once all are there, and then measures.
+result measure(load& all, const server_meter& server, const std::string& who, double warm_up, double length) {
   result found;
   progress line;
   std::vector<bide::task<void>> users;
@@ -93,14 +94,20 @@ result measure(load& all, const server_meter& server, const std::string& who, do
     look(all, server, line, who, found);
     bide::sleep_for(std::chrono::milliseconds(20));
   }
-  const auto start = clock_type::now();
-  const double cpu_before = server.cpu_seconds();
+  const auto let_run = [&](double time) {
+    const auto start = clock_type::now();
+    while (seconds(clock_type::now() - start).count() < time && going_on()) {
+      look(all, server, line, who, found);
+      bide::sleep_for(std::chrono::milliseconds(50));
+    }
+    return seconds(clock_type::now() - start).count();
+  };
   all.all_there.done();
-  while (seconds(clock_type::now() - start).count() < length && going_on()) {
-    look(all, server, line, who, found);
-    bide::sleep_for(std::chrono::milliseconds(50));
-  }
-  found.seconds = seconds(clock_type::now() - start).count();
+  let_run(warm_up);
+  all.right = 0;
+  all.milliseconds.clear();
+  const double cpu_before = server.cpu_seconds();
+  found.seconds = let_run(length);
   found.cpu_seconds = server.cpu_seconds() - cpu_before;
   found.requests = all.right;
   all.over = true;
@@ -139,16 +146,18 @@ int main(int argc, char** argv) try {
   load all;
   all.connections = 100;
   pid_t pid = 0;
-  double length = 3;
-  std::string with, proxy, origin, folder;
-  CLI::App options{"Loads a web server through a SOCKS5 proxy, checks each answer, and prints the proxy's cost as JSON."};
-  options.add_option("--with", with, "what the proxy runs on, for the report")->required();
-  options.add_option("--pid", pid, "the proxy's process")->required();
-  options.add_option("--proxy", proxy, "its address, such as 127.0.0.1:1080")->required();
+  double warm_up = 0, length = 3;
+  std::string with, proxy, speaks = "socks5", origin, folder;
+  CLI::App options{"Loads a web server, through a proxy or not, checks each answer, and prints a server's cost as JSON."};
+  options.add_option("--with", with, "what this server runs on, or this proxy, for the report")->required();
+  options.add_option("--pid", pid, "its process")->required();
+  options.add_option("--proxy", proxy, "the proxy's address, such as 127.0.0.1:1080");
+  options.add_option("--proxy-speaks", speaks)->check(CLI::IsMember({"socks5", "http"}))->capture_default_str();
   options.add_option("--origin", origin, "the web server's address")->required();
   options.add_option("--folder", folder, "the files as they should come")->required()->check(CLI::ExistingDirectory);
   options.add_option("--connections", all.connections)->check(CLI::Range(1, 100'000))->capture_default_str();
-  options.add_option("--seconds", length, "to measure, once all are connected")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+  options.add_option("--warm-up", warm_up, "seconds, once all are connected")->check(CLI::Range(0.0, 60.0))->capture_default_str();
+  options.add_option("--seconds", length, "to measure after that")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
   options.footer("Exit status: 0 all right, 1 some answer was wrong, 2 cannot start, 130 interrupted.");
   try {
     options.parse(argc, argv);
@@ -156,14 +165,17 @@ int main(int argc, char** argv) try {
     return options.exit(error) == 0 ? 0 : 2;
   }
   all.pages = read_pages(folder);
-  all.proxy = address_of(proxy);
+  if (!proxy.empty()) {
+    all.way = speaks == "http" ? route::http : route::socks5;
+    all.proxy = address_of(proxy);
+  }
   all.origin = address_of(origin);
   raise_file_limit();
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { interrupted = 1; });
 
   const server_meter server(pid);
   const std::string who = fmt::format("{} connections, {}", all.connections, with);
-  const result found = bide::run([&] { return measure(all, server, who, length); });
+  const result found = bide::run([&] { return measure(all, server, who, warm_up, length); });
   const double requests = static_cast<double>(std::max<std::uint64_t>(found.requests, 1));
   fmt::print("{}\n", nlohmann::ordered_json{{"with", with},
                                             {"connections", all.connections},

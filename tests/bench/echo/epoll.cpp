@@ -1,22 +1,15 @@
 // The floor of rows 8 and 11: an echo server as a bare level-triggered epoll loop, one read and one write an event.
 
-#include "server.hpp"
-
-#include <sys/epoll.h>
+#include "epoll_loop.hpp"
 
 namespace {
 
-void watch(int loop, int fd) {
-  epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-  if (epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event) != 0) bench::fail("epoll_ctl");
-}
-
-void accept_all(const bench::server& how, int loop) {
+void accept_all(const bench::server& how, bench::epoll_loop& loop) {
   for (;;) {
     const int connection = accept4(how.listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (connection < 0) return;
     how.prepare(connection);
-    watch(loop, connection);
+    loop.watch(connection);
   }
 }
 
@@ -33,17 +26,6 @@ void answer(const bench::server& how, int connection) {
 
 int main(int count, char** arguments) {
   const bench::server how(count, arguments, SOCK_NONBLOCK);
-  const int loop = epoll_create1(EPOLL_CLOEXEC);
-  watch(loop, how.listener);
-  for (;;) {
-    epoll_event events[1024];
-    const int ready = epoll_wait(loop, events, 1024, -1);
-    for (int i = 0; i < ready; ++i) {
-      if (events[i].data.fd == how.listener) {
-        accept_all(how, loop);
-      } else {
-        answer(how, events[i].data.fd);
-      }
-    }
-  }
+  bench::epoll_loop loop;
+  loop.run(how.listener, [&] { accept_all(how, loop); }, [&](int connection) { answer(how, connection); });
 }

@@ -1,4 +1,4 @@
-/// What every echo server of rows 8, 11 and 12 does at its start and end, however it waits in between.
+/// What every server of rows 8, 11, 18 and 20 does at its start and end, however it waits in between.
 #pragma once
 
 #include <netinet/in.h>
@@ -29,17 +29,19 @@ inline void raise_descriptor_limit() {
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) fail("setrlimit");
 }
 
-/// A listening socket on loopback and the two options: `--connections N` ends the process when N connections have
-/// ended, `--read-timeout S` sets SO_RCVTIMEO on each of them.
+/// A listening socket on loopback and the options: `--port N` is where, instead of at a free port, `--connections N` ends
+/// the process when N connections have ended, `--read-timeout S` sets SO_RCVTIMEO on each of them.
 struct server {
   int listener = -1;
+  long port = 0;
   long connections = 0;
   long read_timeout = 0;
   mutable long ended_count = 0;  // any thread; __atomic
 
-  /// Listens on a free port, which it writes to stdout as "port N". Bounds the life of the process.
+  /// Listens, and writes to stdout where, as "port N". Bounds the life of the process.
   server(int count, char** arguments, int socket_flags = 0) {
     for (int i = 1; i + 1 < count; i += 2) {
+      if (!std::strcmp(arguments[i], "--port")) port = std::atol(arguments[i + 1]);
       if (!std::strcmp(arguments[i], "--connections")) connections = std::atol(arguments[i + 1]);
       if (!std::strcmp(arguments[i], "--read-timeout")) read_timeout = std::atol(arguments[i + 1]);
     }
@@ -51,6 +53,7 @@ struct server {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<in_port_t>(port));
     socklen_t size = sizeof address;
     if (bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0) fail("bind");
     if (listen(listener, 4096) != 0) fail("listen");

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def available_kib():
 
 def main():
     args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what was started, as Ctrl-C does
     rows = set().union(*args.rows) if args.rows else set(ROWS)
     rows -= set().union(*args.skip)
     figures = [figure for figure in FIGURES if figure.row in rows]
@@ -60,8 +62,8 @@ def main():
         print("row 5 is left out: it needs 6 GiB of free memory", file=sys.stderr)
         rows.discard(5)
     if os.cpu_count() == 1:
-        print("one CPU only: the servers of row 11 share it with their client", file=sys.stderr)
-    samples = rounds.measure(SUITES, rows, args.quick, args.rounds, args.build_dir / "tests" / "bench")
+        print("one CPU only: the servers of rows 11, 18 and 20 share it with their client", file=sys.stderr)
+    samples = rounds.measure(SUITES, rows, args.quick, args.rounds, (args.build_dir / "tests" / "bench").absolute())
     judged = report.judge(figures, samples)
     print()
     report.print_table(judged, samples)

@@ -72,6 +72,8 @@ def print_table(judged, samples):
     print(f"\n{drawn - missed} of {drawn} lines kept." + (f" {missed} MISSED." if missed else ""))
     for failure in samples.failures:
         print(f"FAILED: {failure}")
+    for reason in samples.left_out:
+        print(f"LEFT OUT: {reason}")
 
 
 def print_samples(samples):
@@ -92,7 +94,7 @@ def version_of(*argv):
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as info:
         models = [text.split(":", 1)[1].strip() for text in info if text.startswith("model name")]
-    packages = ("libboost-fiber-dev", "libev4", "libc6", "g++")
+    packages = ("libboost-fiber-dev", "libev4", "libc6", "g++", "microsocks", "tinyproxy", "civetweb", "nginx")
     return {
         "commit": version_of("git", "-C", os.path.dirname(__file__), "rev-parse", "HEAD"),
         "cpu": models[0] if models else platform.machine(), "cpus": os.cpu_count(), "kernel": platform.release(),
@@ -104,5 +106,5 @@ def write_json(path, judged, samples):
     entries = [{key: value for key, value in entry.items() if key != "figure"} for entry in judged]
     with open(path, "w", encoding="utf-8") as out:
         json.dump({"machine": machine(), "figures": entries, "failures": samples.failures,
-                   "samples": samples.values}, out, indent=1)
+                   "left_out": samples.left_out, "samples": samples.values}, out, indent=1)
         out.write("\n")

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from subjects import Failed
+from subjects import Failed, LeftOut
 
 
 class Samples:
@@ -12,6 +12,7 @@ class Samples:
     def __init__(self):
         self.values = {}
         self.failures = []
+        self.left_out = []
 
     def add(self, at, samples):
         for name, value in samples.items():
@@ -45,6 +46,11 @@ def measure(suites, rows, quick, rounds, directory):
                     continue
                 try:
                     samples.add(at, subject.measure(directory))
+                except LeftOut as e:
+                    broken.add(subject)
+                    if str(e) not in samples.left_out:
+                        samples.left_out.append(str(e))
+                        print(f"         left out: {e}", file=sys.stderr)
                 except Failed as e:
                     # The others of the suite are still worth having.
                     broken.add(subject)

@@ -16,6 +16,10 @@ class Failed(Exception):
     """A program of the benchmark ended badly; the text says which and how."""
 
 
+class LeftOut(Exception):
+    """Something can't be measured on this machine; the text says what is missing."""
+
+
 def preloading(directory):
     """The environment of a program whose threads are to be fibers."""
     return os.environ | {"LD_PRELOAD": str(directory.parents[1] / "lib" / "libbide-preload.so")}
@@ -46,19 +50,20 @@ def read_samples(text):
     return samples
 
 
-def count_calls(directory, argv, during=lambda process: None):
-    """Counts the kernel calls of a program by name. `during` gets its process and drives it to its end."""
-    with tempfile.NamedTemporaryFile("r", suffix=".strace") as counts:
+def count_calls(directory, argv, during=lambda process: None, end=0):
+    """Counts the kernel calls of a program by name. `during` gets strace's process and drives the program to its end."""
+    with tempfile.NamedTemporaryFile("r", suffix=".strace") as counts, tempfile.TemporaryFile("w+") as said:
         strace = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", "-o", counts.name]
         words = [str(word) for word in [directory / argv[0], *argv[1:]]]
-        with subprocess.Popen(strace + words, stdout=subprocess.PIPE, text=True,
+        with subprocess.Popen(strace + words, stdout=subprocess.PIPE, stderr=said, text=True,
                               preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CPU)) as process:
             try:
                 during(process)
-                if process.wait(timeout=60) != 0:
-                    raise Failed(f"{argv[0]} under strace: status {process.returncode}")
-            except subprocess.TimeoutExpired as e:
-                raise Failed(f"{argv[0]} under strace: no end within 60 s") from e
+                if process.wait(timeout=60) != end:
+                    raise Failed(f"status {process.returncode}")
+            except (Failed, subprocess.TimeoutExpired) as e:
+                said.seek(0)
+                raise Failed(f"{argv[0]} under strace: {e}: {said.read().strip()[-300:]}") from e
             finally:
                 if process.poll() is None:
                     process.kill()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from servers import SERVERS, ServerCalls, ServerLoad
 from subjects import Echo, EchoCalls, Probe, ReadyCalls
 
 
@@ -34,6 +35,10 @@ def natively_and_preloaded(name):
 
 def thread_echoes(connections, seconds, warm_up):
     return tuple(Echo("threads", connections, seconds, warm_up, frozenset({18}), preloaded) for preloaded in (False, True))
+
+
+def server_loads(name, connections, seconds, warm_up):
+    return tuple(ServerLoad(name, how, connections, seconds, warm_up) for how in ("native", "bide", "floor"))
 
 
 SUITES = [
@@ -99,4 +104,7 @@ SUITES = [
     Suite("a preloaded echo, 100 connections", 7, 2, thread_echoes(100, 1.0, 0.3)),
     Suite("a preloaded echo, 1,000 connections", 7, 1, thread_echoes(1000, 1.0, 0.5)),
     Suite("a preloaded echo, 10,000 connections", 3, 1, thread_echoes(10000, 2.0, 2.0), heavy=True),
+    *(Suite(f"{name}, 100 connections", 5, 1, server_loads(name, 100, 0.6, 0.2)) for name in SERVERS),
+    *(Suite(f"{name}, 1,000 connections", 3, 1, server_loads(name, 1000, 0.9, 0.3), heavy=True) for name in SERVERS),
+    Suite("kernel calls of servers", 1, 1, tuple(ServerCalls(name) for name in SERVERS), heavy=True),
 ]

@@ -31,6 +31,18 @@ class Figure:
         return value >= line if self.at_least else value <= line
 
 
+def server_figures(name, reach):
+    """Of a server with a thread per connection, under bide run, of the native one's; the floor beside it has no line."""
+    figures = []
+    for connections in (100, 1000):
+        subject = f"{name}-{connections}"
+        figures += [Figure(20, f"{name} CPU, {connections:,} connections / native", f"bide:{subject}", f"native:{subject}",
+                           must=1.0, reach=reach),
+                    Figure(20, "  the floor's / native", f"floor:{subject}", f"native:{subject}")]
+    figures.append(Figure(20, "  kernel calls of the floor that differ", f"floor:{name}-differ", must=0, exact=True))
+    return figures
+
+
 FIGURES = [
     # Switching: how close to the bare jump, how far from Boost.Fiber and POSIX threads.
     Figure(1, "yield, 2 fibers", "bide:yield-2", F, "F", must=1.6, reach=1.25),
@@ -116,6 +128,9 @@ FIGURES = [
     Figure(19, "a linked program's own call that traps / bare", "trapping:call-bare", "linked:call-bare"),
     Figure(19, "  of one that the table answers", "trapping:call-table", "linked:call-table"),
     Figure(19, "  by libc", "trapping:call-libc", "linked:call-libc"),
+    *server_figures("microsocks", reach=0.4),
+    *server_figures("tinyproxy", reach=0.8),
+    *server_figures("civetweb", reach=0.8),
 ]
 
 ROWS = sorted({figure.row for figure in FIGURES})
