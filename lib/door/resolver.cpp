@@ -1,5 +1,5 @@
-// Finds libc's own functions for every door. libc is asked by name, not by load order: RTLD_NEXT finds nothing when this
-// library comes after libc.
+// Finds libc's own functions for every door. libc is asked by name: by load order, RTLD_NEXT, nothing is found when this library
+// comes after libc.
 #include <dlfcn.h>
 
 #include <algorithm>
