@@ -40,9 +40,9 @@ long as_result(long end) noexcept {
   return end;
 }
 
-long sleep_a_little(const char* name, std::int64_t until) noexcept {
+long sleep_a_little(const char* name, std::int64_t until, std::int64_t length = 5'000'000) noexcept {
   core::waiter w(core::waiter::reach::home);
-  const std::int64_t again = std::min(until, base::after(base::now(), 5'000'000));
+  const std::int64_t again = std::min(until, base::after(base::now(), length));
   const wait_result how = core::park(w, {name, -1, true}, again, core::cancel_point::yes);
   if (how == wait_result::cancelled) return -ECANCELED;
   if (how == wait_result::timed_out) return -ETIMEDOUT;
@@ -107,8 +107,8 @@ long answer(pollfd* fds, std::size_t count, const io::fd_wait* place, const io::
   return found;
 }
 
-// Waits until one of them may be ready. Returns 0, -ETIME or what ends the call; more where it could tell what poll(2)
-// would say, which is then in `fds`.
+// Waits until one of them may be ready. Returns 0, -ETIME or what ends the call; -EBADF where one is being closed; more where
+// it could tell what poll(2) would say, which is then in `fds`.
 long wait_for_any(pollfd* fds, std::size_t count, const char* name, std::int64_t until) noexcept {
   auto& reactor = *core::this_worker()->reactor;
   std::size_t places_needed = 0;
@@ -153,7 +153,7 @@ long wait_for_any(pollfd* fds, std::size_t count, const char* name, std::int64_t
     case wait_result::cancelled: return -ECANCELED;
     case wait_result::timed_out: return -ETIMEDOUT;
     case wait_result::ready: return found;
-    default: return 0;  // closed: the next look says POLLNVAL
+    default: return -EBADF;
   }
 }
 
@@ -193,6 +193,9 @@ long noted(const pollfd* fds, std::size_t count, long ready) noexcept {
 long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* name,
                 bool interrupted) noexcept {
   pollfd here[few];
+  // Who closes on another worker wakes us before the kernel has closed it: looks that come too soon.
+  constexpr int most_looks = 8;
+  int looks = 0;
   bool wait_first = copies_are_cheap && until != 0 && count <= few && copy_in(here, fds, count * sizeof *fds) == 0 &&
                     all_drained(here, count);
   for (bool trusting = true;;) {
@@ -201,7 +204,9 @@ long poll_until(pollfd* fds, std::size_t count, std::int64_t until, const char* 
     if (ready != 0) return noted(fds, count, ready);
     if (until == 0) return 0;
     if (interrupted) return -EINTR;
-    const long end = as_result(wait_patiently(fds, count, name, until, trusting));
+    const long waited = looks ? sleep_a_little(name, until, 1'000'000) : wait_patiently(fds, count, name, until, trusting);
+    looks = waited == -EBADF ? most_looks : std::max(looks - 1, 0);
+    const long end = as_result(waited == -EBADF ? 0 : waited);
     if (end == -ETIME) return attempt(SYS_poll, fds, count, 0);  // what came in the last moment counts
     if (end) return noted(fds, count, end);
   }
