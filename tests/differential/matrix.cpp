@@ -113,7 +113,9 @@ void write_markdown(std::ostream& out, const std::vector<cell>& cells, const res
   }
   out << "\n## What differs and is meant to\n\n| condition | threads | fibers | reason |\n|---|---|---|---|\n"
          "| closed by another | go on waiting | `EBADF`, nothing transferred | "
-      << meant::closed_is_told << " |\n";
+      << meant::closed_is_told
+      << " |\n| closed by another: poll, ppoll, select, pselect | `POLLNVAL`, or set in what select leaves, when their time is over "
+         "| `POLLNVAL`, or `EBADF` of select, at once | the same |\n";
 }
 
 }  // namespace

@@ -101,13 +101,14 @@ void add_transfers(std::vector<cell>& to, const transfer* calls, std::size_t cou
       for (const descriptor& d : descriptors()) {
         const transfer& call = calls[i];
         if ((call.sockets_only && !d.is(socket_kind)) || !d.is(c.needs) || (c.takes_flags && !call.sockets_only)) continue;
-        if (writes && d.name == "timerfd") continue;
+        if (d.is(only_ready) || (writes && d.is(tells))) continue;
         to.push_back({call.name, c.name, d.name, [=, &d](actor& me) {
-          std::string room(std::max<std::size_t>(c.size, 8), 0);
+          const std::size_t size = c.size * d.unit / 8;
+          std::string room(std::max(size, d.unit), 0);
           if (writes) room = d.is(counts) ? std::string("\5\4\3\2\1\0\0\0", 8) : pattern(room.size());
           long n = -1;
-          tell(me, d, c, writes, [&](int fd) { return n = call.go(fd, c.room ? c.room : room.data(), c.size, c.flags); });
-          if (!writes) me.note("bytes", first(room.data(), std::min(n, 64L)));
+          tell(me, d, c, writes, [&](int fd) { return n = call.go(fd, c.room ? c.room : room.data(), size, c.flags); });
+          if (!writes) me.note("bytes", first(room.data(), std::min(n, 64L)).substr(0, d.same));
         }, meant_to_differ(c, writes)});
       }
     }

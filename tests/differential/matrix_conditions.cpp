@@ -14,10 +14,10 @@ void close_with_reset(channel& e) {
   setsockopt(e.theirs, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   e.theirs.close();
 }
-const auto say = [](const descriptor& d, channel& e) { d.say(e.theirs); };
+const auto say = [](const descriptor& d, channel& e) { d.say(e); };
 // The same, and it is there: a pty passes bytes on by itself, on a busy machine a while later.
 const auto has_said = [](const descriptor& d, channel& e) {
-  d.say(e.theirs);
+  d.say(e);
   pollfd there{e.ours, POLLIN, 0};
   if (std::string_view(d.name) == "pty") must(poll(&there, 1, 1000), "poll");
 };
@@ -60,7 +60,7 @@ std::vector<condition> reading() {
       {.name = "MSG_DONTWAIT", .takes_flags = true, .flags = MSG_DONTWAIT},
       {.name = "MSG_PEEK", .takes_flags = true, .flags = MSG_PEEK, .meanwhile = say},
       {.name = "MSG_WAITALL", .takes_flags = true, .flags = MSG_WAITALL,
-       .meanwhile = [](d k, channel& e) { k.say(e.theirs), moment(), k.say(e.theirs); }},
+       .meanwhile = [](d k, channel& e) { k.say(e), moment(), k.say(e); }},
       {.name = "SO_RCVTIMEO", .needs = socket_kind, .before = [](d, channel& e) { set_timeout(e.ours, SO_RCVTIMEO, 60ms); },
        .time = 60ms},
       {.name = "zero length", .before = has_said, .size = 0},
@@ -71,7 +71,7 @@ std::vector<condition> reading() {
       {.name = "more asked than there", .before = has_said, .size = 64},
       {.name = "less asked than there", .before = has_said, .size = 2},
       {.name = "closed by another", .needs = two_ends,
-       .meanwhile = [](d k, channel& e) { close_and_help(e, [&] { k.say(e.theirs); }); }},
+       .meanwhile = [](d k, channel& e) { close_and_help(e, [&] { k.say(e); }); }},
       {.name = "peer gone", .needs = stream | two_ends, .before = leave},
       {.name = "peer goes", .needs = stream | two_ends, .meanwhile = leave},
       {.name = "peer shuts down", .needs = socket_kind | stream, .meanwhile = [](d, channel& e) { shutdown(e.theirs, SHUT_WR); }},

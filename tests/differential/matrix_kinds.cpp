@@ -1,7 +1,13 @@
 #include "matrix_kinds.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -11,19 +17,65 @@ namespace differential {
 
 namespace {
 
-void say_hello(int theirs) { must(write(theirs, "hello", 5), "write"); }
-void count_one(int theirs) {
+void say_hello(ends& e) { must(write(e.theirs, "hello", 5), "write"); }
+void count_one(ends& e) {
   const std::uint64_t one = 1;
-  must(write(theirs, &one, sizeof one), "write");
+  must(write(e.theirs, &one, sizeof one), "write");
 }
-void let_expire(int theirs) {
+void let_expire(ends& e) {
   const itimerspec soon{{0, 0}, {0, 1}};
-  must(timerfd_settime(theirs, 0, &soon, nullptr), "timerfd_settime");
+  must(timerfd_settime(e.theirs, 0, &soon, nullptr), "timerfd_settime");
 }
-ends twins(int made) {
+void send_signal(ends&) { must(kill(getpid(), SIGUSR2), "kill"); }
+void be_a_client(ends& e) {
+  sockaddr_in at{};
+  socklen_t length = sizeof at;
+  must(getsockname(e.ours, reinterpret_cast<sockaddr*>(&at), &length), "getsockname");
+  must(connect(e.theirs, reinterpret_cast<const sockaddr*>(&at), length), "connect");
+}
+
+ends twins(long made) {
   ends e;
-  e.ours = fd(must(made, "making a counter"));
+  e.ours = fd(must(made, "making a descriptor"));
   e.theirs = fd(must(dup(e.ours), "dup"));
+  return e;
+}
+ends signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  return twins(signalfd(-1, &set, SFD_CLOEXEC));
+}
+std::string name_of(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+// Theirs is a file, ours tells when that is written.
+ends changes() {
+  ends e{fd(must(inotify_init1(IN_CLOEXEC), "inotify_init1")), regular_file("")};
+  must(inotify_add_watch(e.ours, name_of(e.theirs).c_str(), IN_MODIFY), "inotify_add_watch");
+  return e;
+}
+// Read from its start, and written at its end.
+ends file() {
+  ends e{regular_file(""), fd()};
+  e.theirs = fd(must(open(name_of(e.ours).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC), "open"));
+  return e;
+}
+// Of a child that ends when it is written to, or left.
+ends child() {
+  ends e = pipe_pair();
+  const long made = must(fork(), "fork");
+  if (made == 0) {
+    e.theirs.close();
+    char one;
+    _exit(read(e.ours, &one, 1) == 1 ? 0 : 1);
+  }
+  e.ours = fd(must(syscall(SYS_pidfd_open, made, 0), "pidfd_open"));
+  return e;
+}
+// In which theirs, a counter, is.
+ends set() {
+  ends e{fd(must(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")), fd(must(eventfd(0, EFD_CLOEXEC), "eventfd"))};
+  epoll_event event{EPOLLIN, {}};
+  must(epoll_ctl(e.ours, EPOLL_CTL_ADD, e.theirs, &event), "epoll_ctl");
   return e;
 }
 
@@ -36,8 +88,14 @@ const descriptor all_kinds[] = {
     {"pipe", stream | two_ends | fills, [] { return pipe_pair(); }, say_hello},
     {"fifo", stream | two_ends | fills, fifo_pair, say_hello},
     {"pty", stream | two_ends, pty_pair, say_hello},
+    {"file", stream, file, say_hello},
     {"eventfd", counts, [] { return twins(eventfd(0, EFD_CLOEXEC)); }, count_one},
-    {"timerfd", counts, [] { return twins(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)); }, let_expire},
+    {"timerfd", tells, [] { return twins(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)); }, let_expire},
+    {"signalfd", tells, signals, send_signal, sizeof(signalfd_siginfo), offsetof(signalfd_siginfo, ssi_pid)},
+    {"inotify", tells, changes, say_hello, sizeof(inotify_event)},
+    {"pidfd", tells | only_ready, child, say_hello},
+    {"epoll set", tells | only_ready, set, count_one},
+    {"listener", tells | only_ready, [] { return ends{tcp_listener().socket, tcp_socket()}; }, be_a_client},
 };
 
 std::size_t bytes_of(const channel& c) {
@@ -59,7 +117,13 @@ bool take_one(int from, channel& c, milliseconds patience) {
 
 }  // namespace
 
-std::span<const descriptor> descriptors() { return all_kinds; }
+std::span<const descriptor> descriptors() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  must(pthread_sigmask(SIG_BLOCK, &set, nullptr), "pthread_sigmask");
+  return all_kinds;
+}
 
 void take(int from, channel& c) {
   while (take_one(from, c, 0ms)) {
@@ -76,7 +140,7 @@ std::string delivered(const descriptor& d, const channel& c) {
   std::size_t messages = 0;
   for (const std::string& piece : c.taken) {
     messages += bytes.size() >= c.filled;
-    bytes += piece;
+    bytes += piece.substr(0, d.same);
   }
   const bool whole = bytes.find_first_not_of('f') >= c.filled && bytes.size() >= c.filled;
   const std::string said = digest(std::string_view(bytes).substr(std::min(c.filled, bytes.size())));

@@ -10,7 +10,8 @@
 
 namespace differential {
 
-enum trait : unsigned { socket_kind = 1, stream = 2, tcp = 4, two_ends = 8, fills = 16, counts = 32 };
+// counts: eventfd's eight bytes. tells: nobody writes to it. only_ready: nobody reads from it either.
+enum trait : unsigned { socket_kind = 1, stream = 2, tcp = 4, two_ends = 8, fills = 16, counts = 32, tells = 64, only_ready = 128 };
 
 // The two ends, and what went between them.
 struct channel : ends {
@@ -23,11 +24,14 @@ struct descriptor {
   std::string name;
   unsigned traits;
   ends (*make)();
-  void (*say)(int theirs);  // makes the other end readable
+  void (*say)(ends&);                    // makes our end readable
+  std::size_t unit = 8;                  // bytes that are asked for where one piece is
+  std::size_t same = std::string::npos;  // of a piece, so many bytes from its start are the same in all processes
 
   bool is(unsigned all) const { return (traits & all) == all; }
 };
 
+// SIGUSR2 is blocked then, in all threads to come: a signalfd tells of it.
 std::span<const descriptor> descriptors();
 
 // Takes what is there to be read.

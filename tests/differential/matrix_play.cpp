@@ -44,7 +44,7 @@ outcome play(actor& me, const std::function<long()>& go, const end_of_wait& end)
     me.join(*other);
     me.note(left > begun ? "call waited" : "call did not wait");
   }
-  me.note("call came back", class_of(left - std::max(entered, done) - end.time, end.time));
+  me.note("call came back", class_of(left - (end.time.count() ? entered + end.time : std::max(entered, done)), end.time));
   return got;
 }
 
