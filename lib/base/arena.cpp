@@ -49,12 +49,14 @@ void* arena_allocate(std::size_t wanted) noexcept {
     return reinterpret_cast<char*>(b) + header;
   }
   block* b;
+  bool used_before = true;
   {
     spin_guard guard(lock);
     block*& list = free_blocks[class_of(bytes)];
     if ((b = list)) {
       list = b->next;
     } else {
+      used_before = false;  // zero as the kernel made it, and no memory until it is used
       if (bump_left < bytes) {
         char* fresh = static_cast<char*>(map(chunk, 0));
         if (!fresh) return nullptr;
@@ -67,7 +69,8 @@ void* arena_allocate(std::size_t wanted) noexcept {
     }
   }
   b->bytes = bytes;
-  return std::memset(reinterpret_cast<char*>(b) + header, 0, bytes - header);
+  char* const content = reinterpret_cast<char*>(b) + header;
+  return used_before ? std::memset(content, 0, bytes - header) : content;
 }
 
 void arena_free(void* p) noexcept {

@@ -68,10 +68,11 @@ void fd_shared(int fd) noexcept {
 void all_fds_shared() noexcept { share_epoch.fetch_add(1, std::memory_order_relaxed); }
 
 int adopt_own_fd(int fd) noexcept {
-  // Up to number 4096, where it costs no larger table in the kernel; below a small limit, in its last quarter.
+  // Out of the program's way, but the kernel's table and libev's go up to the highest, and each fork copies the kernel's:
+  // that of 1024 has 8 KiB. Below a small limit, in its last quarter.
   rlimit limit{};
   sys::raw(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
-  const rlim_t lowest = std::min<rlim_t>(limit.rlim_cur - limit.rlim_cur / 4, 4096);
+  const rlim_t lowest = std::min<rlim_t>(limit.rlim_cur - limit.rlim_cur / 4, 960);
   const long moved = sys::raw(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
   if (moved == -EMFILE || moved == -EINVAL) {
     if (fd_facts* f = facts(fd)) f->ours.store(true, std::memory_order_relaxed);

@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 (cd "$work" && ar x "$library" ev.o)
 set --
 for name in __errno_location epoll_create1 epoll_create epoll_ctl epoll_wait poll select read write close fcntl \
-            malloc realloc free __assert_fail perror __fprintf_chk stderr; do
+            getuid geteuid getgid getegid uname malloc realloc free __assert_fail perror __fprintf_chk stderr; do
   set -- "$@" "--redefine-sym=$name=bide_ev_$name"
 done
 objcopy "$@" --localize-symbol=ev_default_loop_ptr "$work/ev.o"

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 
@@ -144,6 +145,13 @@ ssize_t bide_ev_read(int fd, void* to, size_t size) { return answer(bide::sys::r
 ssize_t bide_ev_write(int fd, const void* from, size_t size) {
   return answer(bide::sys::raw(SYS_write, fd, from, size));
 }
+// Asked as a loop is made: in the child of a preloaded program's fork each would trap.
+uid_t bide_ev_getuid() { return static_cast<uid_t>(bide::sys::raw(SYS_getuid)); }
+uid_t bide_ev_geteuid() { return static_cast<uid_t>(bide::sys::raw(SYS_geteuid)); }
+gid_t bide_ev_getgid() { return static_cast<gid_t>(bide::sys::raw(SYS_getgid)); }
+gid_t bide_ev_getegid() { return static_cast<gid_t>(bide::sys::raw(SYS_getegid)); }
+int bide_ev_uname(utsname* to) { return static_cast<int>(answer(bide::sys::raw(SYS_uname, to))); }
+
 int bide_ev_close(int fd) {
   bide::io::close_own_fd(fd);
   return 0;

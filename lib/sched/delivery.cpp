@@ -34,10 +34,10 @@ constexpr int first_queued = 32;  // signal(7): real-time signals, libc's own wi
 struct note {
   std::atomic<std::uint32_t> state{0};
   std::uint32_t order = 0;
-  siginfo_t info;
+  siginfo_t info{};
 };
 constexpr int most_notes = 256;
-note notes[most_notes];
+constinit note notes[most_notes];
 std::atomic<std::uint32_t> note_order{0};
 std::atomic<signal_set> noted_set{0};
 std::atomic<std::uint32_t> route_lock;

@@ -26,6 +26,13 @@ bool is_mapped(const void* at) {
   return bide::sys::raw(SYS_mincore, page, 4096, &present) == 0;
 }
 
+bool is_resident(const void* at) {
+  unsigned char present = 0;
+  const auto page = reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{4095};
+  bide::sys::raw(SYS_mincore, page, 4096, &present);
+  return present & 1;
+}
+
 bool is_filled(const void* block, std::size_t size, unsigned char with) {
   const auto* bytes = static_cast<const unsigned char*>(block);
   return std::all_of(bytes, bytes + size, [with](unsigned char c) { return c == with; });
@@ -45,6 +52,15 @@ TEST_SUITE("base/arena") {
       std::memset(block, 0xaa, size);
       blocks.push_back(block);
     }
+    for (void* block : blocks) arena_free(block);
+  }
+
+  TEST_CASE("a block that nobody had before takes memory as it is used") {
+    // As many as no list of freed ones has: some are fresh.
+    std::vector<void*> blocks;
+    for (int i = 0; i < 64; ++i) blocks.push_back(arena_allocate(30'000));
+    const auto untouched = [](void* block) { return !is_resident(static_cast<char*>(block) + 16'384); };
+    CHECK(std::any_of(blocks.begin(), blocks.end(), untouched));
     for (void* block : blocks) arena_free(block);
   }
 
