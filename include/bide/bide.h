@@ -40,6 +40,7 @@ typedef struct bide_options {
   unsigned offload_threads;  /* threads for bide_offload, 1 to 4096; default 64 */
   uint64_t seed;             /* of the order of fibers, with time of its own: options::seed in bide/options.hpp; default none */
   int trap;                  /* 1: syscall instructions outside libc park too, -1: they don't: options::trap; default BIDE_TRAP's */
+  int files;                 /* 1: what waits for a disk waits on an offload thread: options::files; default: on the worker */
 } bide_options;
 
 /* Runs f(argument) as the first fiber of a new runtime on the calling thread; stores what it returned, if asked. When it

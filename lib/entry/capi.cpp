@@ -103,6 +103,7 @@ bide::options options_of(const bide_options* how) noexcept {
   if (how->offload_threads) o.offload_threads = how->offload_threads;
   o.seed = how->seed;
   if (how->trap) o.trap = how->trap > 0 ? bide::trap_door::on : bide::trap_door::off;
+  if (how->files) o.files = bide::file_calls::offloaded;
   return o;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <deque>
@@ -126,6 +127,32 @@ class in_turn {
 
  private:
   std::deque<bide::event> gates_;
+};
+
+// A fiber that does nothing but have turns.
+class ticker {
+ public:
+  ticker() : fiber_(bide::spawn([this] {
+    for (; !over_; ++turns_) bide::sleep_for(1ms);
+  })) {}
+  ~ticker() {
+    over_ = true;
+    fiber_.join();
+  }
+  ticker(const ticker&) = delete;
+
+  // On another kernel thread than its worker's: waits until it has had three turns more. False: it gets none for so long.
+  bool goes_on(std::chrono::milliseconds patience = 10s) const {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (const long before = turns_; turns_ < before + 3; usleep(500))
+      if (std::chrono::steady_clock::now() > end) return false;
+    return true;
+  }
+
+ private:
+  std::atomic<long> turns_ = 0;
+  std::atomic<bool> over_ = false;
+  bide::task<void> fiber_;
 };
 
 inline double seconds_since(std::chrono::steady_clock::time_point start) {

@@ -41,6 +41,12 @@ void play(const script& tell, means how, transcript& into) {
   }
 }
 
+// DIFFERENTIAL_FILES=offloaded in the environment has what waits for a disk wait on an offload thread.
+bide::file_calls where_files_wait() {
+  const char* const where = std::getenv("DIFFERENTIAL_FILES");
+  return where && std::string_view(where) == "offloaded" ? bide::file_calls::offloaded : bide::file_calls::direct;
+}
+
 // The life of the process that plays a scenario; 0 workers: on threads. Never returns.
 [[noreturn]] void stage(const script& tell, unsigned workers, transcript& into) {
   const int before = open_descriptors();
@@ -48,7 +54,7 @@ void play(const script& tell, means how, transcript& into) {
     if (workers == 0)
       play(tell, means::threads, into);
     else
-      bide::run([&] { play(tell, means::fibers, into); }, {.workers = workers});
+      bide::run([&] { play(tell, means::fibers, into); }, {.workers = workers, .files = where_files_wait()});
   } catch (const std::system_error& error) {
     std::fprintf(stderr, "bide::run throws %s\n", error.what());
     std::_Exit(2);
