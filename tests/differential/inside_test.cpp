@@ -6,8 +6,10 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syslog.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -114,6 +116,58 @@ TEST_SUITE("differential/inside") {
     });
   }
 
+  TEST_CASE("a lock of C11's is waited for beside others, whoever has it") {
+    compare([](actor& me) {
+      for (const int kind : {int{mtx_plain}, int{mtx_timed}, mtx_plain | mtx_recursive}) {
+        mtx_t guard;
+        mtx_init(&guard, kind);
+        std::string order;
+        me.call("mtx_lock", [&] { return mtx_lock(&guard); });
+        actor& peer = me.start("peer", [&](actor& peer) {
+          peer.call("mtx_lock", [&] { return mtx_lock(&guard); });
+          order += " peer";
+          peer.call("mtx_unlock", [&] { return mtx_unlock(&guard); });
+        });
+        me.until_waiting(peer);
+        order += "first";
+        me.call("mtx_unlock", [&] { return mtx_unlock(&guard); });
+        me.join(peer);
+        me.note("order", order);
+        mtx_destroy(&guard);
+      }
+    });
+  }
+
+  TEST_CASE("what C calls once may wait, and others wait for it") {
+    static std::function<void()> what;
+    const auto do_it = [] { what(); };
+    const auto each_once = [&](const char* name, auto flag, auto call) {
+      compare([&](actor& me) {
+        auto once = flag;
+        std::string order;
+        std::atomic<bool> begun = false;
+        actor& peer = me.start("peer", [&](actor& peer) {
+          peer.until([&] { return begun.load(); });
+          peer.call(name, [&] { return call(&once, do_it); });
+          order += " peer";
+        });
+        what = [&] {
+          begun = true;
+          const int before = errno;
+          me.until_waiting(peer);
+          errno = before;
+          order += "once";
+        };
+        me.call(name, [&] { return call(&once, do_it); });
+        me.join(peer);
+        me.call(name, [&] { return call(&once, do_it); });
+        me.note("order", order);
+      });
+    };
+    each_once("pthread_once", pthread_once_t{PTHREAD_ONCE_INIT}, [](pthread_once_t* once, void (*f)()) { return pthread_once(once, f); });
+    each_once("call_once", once_flag{ONCE_FLAG_INIT}, [](once_flag* once, void (*f)()) { return call_once(once, f), 0; });
+  }
+
   TEST_CASE("a semaphore and a thread's end are waited for beside others") {
     compare([](actor& me) {
       sem_t count;
@@ -194,6 +248,38 @@ TEST_SUITE("differential/inside") {
       change.notify_one();
       hold.unlock();
       me.join(third);
+    });
+  }
+
+  TEST_CASE("a condition and a barrier are destroyed as soon as all who waited are woken") {
+    compare([](actor& me) {
+      pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+      pthread_cond_t change;
+      pthread_barrier_t meeting;
+      pthread_cond_init(&change, nullptr);
+      pthread_barrier_init(&meeting, nullptr, 3);
+      bool there = false;
+      const auto wait = [&](actor& one) {
+        pthread_mutex_lock(&guard);
+        while (!there) one.call("pthread_cond_wait", [&] { return pthread_cond_wait(&change, &guard); });
+        pthread_mutex_unlock(&guard);
+        pthread_barrier_wait(&meeting);
+      };
+      actor& first = me.start("first", wait);
+      actor& second = me.start("second", wait);
+      me.until_waiting(first);
+      me.until_waiting(second);
+      pthread_mutex_lock(&guard);
+      there = true;
+      pthread_cond_broadcast(&change);
+      me.call("pthread_cond_destroy", [&] { return pthread_cond_destroy(&change); });
+      memset(&change, -1, sizeof change);
+      pthread_mutex_unlock(&guard);
+      pthread_barrier_wait(&meeting);
+      me.call("pthread_barrier_destroy", [&] { return pthread_barrier_destroy(&meeting); });
+      memset(&meeting, -1, sizeof meeting);
+      me.join(first);
+      me.join(second);
     });
   }
 
