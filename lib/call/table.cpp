@@ -210,8 +210,9 @@ bool may_wait(long nr) noexcept {
     case SYS_futex: case SYS_futex_waitv: case SYS_pause: case SYS_rt_sigsuspend: case SYS_rt_sigtimedwait: case SYS_fcntl:
     case SYS_ioctl: case SYS_open: case SYS_creat: case SYS_openat: case SYS_openat2: case SYS_pread64: case SYS_preadv:
     case SYS_pwrite64: case SYS_pwritev: case SYS_copy_file_range: case SYS_fsync: case SYS_fdatasync:
-    case SYS_sync_file_range: case SYS_syncfs: case SYS_sync: case SYS_msync: case SYS_fallocate: case SYS_io_getevents:
-    case SYS_io_pgetevents: case SYS_io_uring_enter: case SYS_request_key:
+    case SYS_sync_file_range: case SYS_syncfs: case SYS_sync: case SYS_msync: case SYS_fallocate: case SYS_truncate:
+    case SYS_ftruncate: case SYS_readahead: case SYS_io_getevents: case SYS_io_pgetevents: case SYS_io_uring_enter:
+    case SYS_request_key: case SYS_sched_yield:
       return true;
     default: return false;
   }

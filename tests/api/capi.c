@@ -2,10 +2,12 @@
 #include "capi.h"
 
 #include <bide/bide.h>
+#include <bide/calls.h>
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define CHECK(condition) \
@@ -186,6 +188,52 @@ static int locks(void *p) {
   return 0;
 }
 
+struct seen {
+  int calls, released;
+  unsigned long fiber;
+};
+static long count_call(struct bide_passing_call *call, void *data) {
+  struct seen *s = data;
+  ++s->calls;
+  s->fiber = call->fiber;
+  if (call->arguments[2] > 2) call->arguments[2] = 2;
+  return bide_call_go_on(call);
+}
+static long refuse(struct bide_passing_call *call, void *data) {
+  (void)call;
+  ++((struct seen *)data)->calls;
+  return -EPERM;
+}
+static void release(void *data) { ++((struct seen *)data)->released; }
+
+static int wraps(void *p) {
+  struct seen counted = {0, 0, 0}, refused = {0, 0, 0};
+  struct bide_wrapper *outer, *inner;
+  int fds[2];
+  char text[8];
+  (void)p;
+  CHECK(pipe(fds) == 0 && write(fds[1], "hello", 5) == 5);
+  inner = bide_wrapper_add(SYS_read, count_call, &counted, release, 0);
+  CHECK(inner);
+  CHECK(read(fds[0], text, 5) == 2 && counted.calls == 1 && counted.fiber == bide_fiber_id());
+  outer = bide_wrapper_add(SYS_read, refuse, &refused, NULL, (unsigned long)bide_fiber_id());
+  CHECK(outer);
+  CHECK(read(fds[0], text, 5) == -1 && errno == EPERM && counted.calls == 1 && refused.calls == 1);
+  bide_wrapper_remove(outer);
+  CHECK(read(fds[0], text, 5) == 2 && counted.calls == 2);
+  bide_wrapper_remove(inner);
+  CHECK(counted.released == 1);
+  CHECK(read(fds[0], text, 5) == 1 && counted.calls == 2);
+  CHECK(!bide_wrapper_add(SYS_fork, count_call, &counted, release, 0) && errno == EINVAL);
+  CHECK(!bide_wrapper_add(SYS_read, NULL, NULL, NULL, 0) && errno == EINVAL);
+  CHECK(counted.released == 1);
+  bide_wrapper_remove(NULL);
+  CHECK(strcmp(bide_call_name(SYS_read), "read") == 0 && !bide_call_name(-1));
+  CHECK(bide_call_waits(SYS_read) && bide_call_waits(SYS_ftruncate) && !bide_call_waits(SYS_getpid) && !bide_call_waits(-1));
+  CHECK(close(fds[0]) == 0 && close(fds[1]) == 0);
+  return 0;
+}
+
 static int in_fibers(int (*f)(void *)) {
   unsigned workers;
   for (workers = 1; workers <= 4; workers *= 2) {
@@ -204,6 +252,7 @@ int capi_timeouts(void) { return in_fibers(timeouts); }
 int capi_groups(void) { return in_fibers(groups); }
 int capi_channels(void) { return in_fibers(channels); }
 int capi_locks(void) { return in_fibers(locks); }
+int capi_wraps(void) { return in_fibers(wraps); }
 
 int capi_runtimes(void) {
   bide_runtime *rt;

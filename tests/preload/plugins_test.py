@@ -23,6 +23,26 @@ print("done")
 '''
 
 
+# Each of them waits 60 ms.
+WAITS = '''
+import fcntl, os, select, socket, tempfile, threading, time
+def later(what):
+    t = threading.Timer(0.06, what); t.start(); return t
+a, b = socket.socketpair()
+later(lambda: b.send(b"x")); a.recv(1)
+l = socket.socket(); l.bind(("127.0.0.1", 0)); l.listen()
+c = socket.socket(); t = later(lambda: c.connect(l.getsockname())); d = l.accept()[0]; t.join()
+f = tempfile.NamedTemporaryFile(dir="/tmp"); g = open(f.name)
+fcntl.flock(f, fcntl.LOCK_EX); later(lambda: fcntl.flock(f, fcntl.LOCK_UN)); fcntl.flock(g, fcntl.LOCK_EX)
+e = select.epoll(); e.register(a, select.EPOLLIN); e.poll(0.06)
+select.select([], [], [], 0.06)
+p = select.poll(); p.register(a, select.POLLIN); p.poll(60)
+time.sleep(0.06)
+child = os.posix_spawn("/bin/sleep", ["sleep", "0.06"], {}); os.waitpid(child, 0)
+print("done")
+'''
+
+
 def run(plugins, *command, env=None):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(('BIDE_', 'LD_PRELOAD', 'FAULTS', 'TRACE'))}
     options = [f'--with={BUILD}/samples/lib{name}.so' for name in plugins]
@@ -40,6 +60,17 @@ class Plugins(unittest.TestCase):
         self.assertGreaterEqual(float(waits[0][1]), 40)
         self.assertGreaterEqual(float(waits[1][1]), 120)
         self.assertRegex(done.stderr, r'trace: read: \d+ calls, ')
+
+    def test_the_trace_names_a_file_where_the_first_word_is_one(self):
+        # For select it is a count, which is a descriptor's number as well; for the others a time, an address, a process.
+        done = run(['trace'], sys.executable, '-c', WAITS, env={'TRACE_MS': '20'})
+        self.assertEqual((done.returncode, done.stdout), (0, 'done\n'), done.stderr)
+        waits = re.findall(r'trace: thread \d+ waited [\d.]+ ms in (\w+)\((.*)\) = ', done.stderr)
+        named = {call: re.sub(r'\d+', 'N', file) for call, file in waits}
+        wanted = {'recvfrom': 'socket:[N]', 'accept4': 'socket:[N]', 'flock': '/tmp/', 'epoll_wait': 'anon_inode:[eventpoll]',
+                  'select': '', 'poll': '', 'clock_nanosleep': '', 'wait4': ''}
+        named['flock'] = named.get('flock', '')[:5]
+        self.assertEqual({call: named.get(call) for call in wanted}, wanted, done.stderr)
 
     def test_a_program_copes_with_short_counts_and_interruptions(self):
         done = run(['faults'], '/bin/cat', __file__, env={'FAULTS': 'write:short:90,write:EINTR:30,read:EINTR:30'})

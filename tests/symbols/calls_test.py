@@ -1,12 +1,14 @@
 """lib/call/README.md has every call of Linux once, and says of each what the table of calls does.
 
-usage: calls_test.py
+usage: calls_test.py BUILD_FOLDER [test...]
 """
 import re
 import subprocess
+import sys
 import unittest
 from pathlib import Path
 
+BUILD = Path()
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {'parks', 'elsewhere', 'disk', 'short', "thread's own", 'as is'}
 
@@ -74,10 +76,23 @@ class Calls(unittest.TestCase):
         linked, _ = entries()
         self.assertEqual(sorted(n for n in linked if how.get(n) in (None, 'as is', "thread's own")), [])
 
+    def test_a_wrapper_is_told_that_these_wait_and_no_other(self):
+        ask = ('import ctypes, sys; libbide = ctypes.CDLL(sys.argv[1]); libbide.bide_call_name.restype = ctypes.c_char_p\n'
+               'for n in range(512):\n'
+               '    if libbide.bide_call_name(n): print(libbide.bide_call_name(n).decode(), libbide.bide_call_waits(n))')
+        done = subprocess.run([sys.executable, '-c', ask, BUILD / 'lib' / 'libbide.so'], capture_output=True, text=True,
+                              timeout=60, check=True)
+        waits = dict(line.split() for line in done.stdout.splitlines())
+        how, _ = told()
+        self.assertGreater(len(waits), 300)
+        self.assertEqual({name for name, answer in waits.items() if answer == '1'},
+                         {name for name in waits if how[name] in ('parks', 'elsewhere', 'disk')})
+
     def test_the_headers_are_read(self):
         self.assertGreater(len(numbered()), 300)
         self.assertLessEqual({'read', 'futex', 'wait4'}, numbered())
 
 
 if __name__ == '__main__':
+    BUILD = Path(sys.argv.pop(1)).resolve()
     unittest.main(verbosity=2)
