@@ -23,6 +23,9 @@ enum class fd_kind : std::uint8_t {
   counter,         // a zero-time poll first: eventfds to write, inotify, signalfd and other anonymous files
   terminal,        // a zero-time poll first: ttys and other character devices
   file,            // never waits as poll(2) means it: regular files, directories, block devices
+  ring,            // no transfers: an io_uring, whose completions poll(2) tells of
+  wide_ring,       // the same, with completions of 32 bytes: IORING_SETUP_CQE32
+  deferring_ring,  // an io_uring that tells nobody who only polls: IORING_SETUP_DEFER_TASKRUN
 };
 
 struct fd_facts {

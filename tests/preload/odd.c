@@ -113,24 +113,80 @@ static void *policy(void *unused) {
 
 CASE(policies) { join(start(policy, NULL)); }
 
+struct ring {
+  int fd;
+  char *queues;
+  struct io_uring_params p;
+  struct io_uring_sqe *asked;
+};
+
+static int open_ring(struct ring *r, unsigned flags) {
+  memset(&r->p, 0, sizeof r->p);
+  r->p.flags = flags;
+  r->fd = (int)syscall(SYS_io_uring_setup, 4, &r->p);
+  if (r->fd < 0) return -1;
+  size_t size = r->p.cq_off.cqes + r->p.cq_entries * sizeof(struct io_uring_cqe) + r->p.sq_entries * 4;
+  r->queues = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+  r->asked = mmap(NULL, r->p.sq_entries * sizeof *r->asked, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQES);
+  return 0;
+}
+
+// Puts a request into the next place of a ring that has room for all of the caller's.
+static struct io_uring_sqe *ask(struct ring *r, int what) {
+  atomic_uint *tail = (atomic_uint *)(r->queues + r->p.sq_off.tail);
+  unsigned place = *tail;
+  memset(&r->asked[place], 0, sizeof *r->asked);
+  r->asked[place].opcode = what;
+  r->asked[place].user_data = 77 + place;
+  ((unsigned *)(r->queues + r->p.sq_off.array))[place] = place;
+  atomic_store(tail, place + 1);
+  return &r->asked[place];
+}
+
 static void *use_ring(void *unused) {
-  struct io_uring_params p = {0};
-  int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
-  if (ring < 0) return unused;
-  char *sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
-  char *cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * 16, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
-  struct io_uring_sqe *sqe = mmap(NULL, p.sq_entries * 64, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+  struct ring r;
   struct { long long sec, nsec; } t = {0, 30000000};
-  memset(sqe, 0, sizeof *sqe);
-  sqe->opcode = IORING_OP_TIMEOUT;
+  if (open_ring(&r, 0)) return unused;
+  struct io_uring_sqe *sqe = ask(&r, IORING_OP_TIMEOUT);
   sqe->addr = (uintptr_t)&t;
   sqe->len = 1;
-  sqe->user_data = 77;
-  ((unsigned *)(sq + p.sq_off.array))[0] = 0;
-  atomic_store((atomic_uint *)(sq + p.sq_off.tail), 1);
-  long n = syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-  struct io_uring_cqe *cqe = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
+  long n = syscall(SYS_io_uring_enter, r.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+  struct io_uring_cqe *cqe = (struct io_uring_cqe *)(r.queues + r.p.cq_off.cqes);
   say("%ld result %s data %d", n, error_name(-cqe->res), (int)cqe->user_data);
+  return unused;
+}
+
+static int three_pipes[3][2];
+static void *write_to_each(void *unused) {
+  for (int i = 0; i < 3; ++i) {
+    nap(10);
+    if (write(three_pipes[i][1], "x", 1) != 1) say("not written");
+  }
+  return unused;
+}
+
+static void *use_ring_for_several(void *unused) {
+  // Kinds that not every kernel has: COOP_TASKRUN; SINGLE_ISSUER with DEFER_TASKRUN.
+  const unsigned kinds[] = {0, 1u << 8, 1u << 12 | 1u << 13};
+  char byte;
+  for (int i = 0; i < 3; ++i) {
+    struct ring r;
+    if (open_ring(&r, kinds[i])) continue;
+    for (int j = 0; j < 3; ++j) {
+      if (pipe(three_pipes[j])) say("no pipe");
+      struct io_uring_sqe *sqe = ask(&r, IORING_OP_READ);
+      sqe->fd = three_pipes[j][0];
+      sqe->addr = (uintptr_t)&byte;
+      sqe->len = 1;
+    }
+    pthread_t writer = start(write_to_each, NULL);
+    long n = syscall(SYS_io_uring_enter, r.fd, 3, 3, IORING_ENTER_GETEVENTS, NULL, 0);
+    unsigned there = *(unsigned *)(r.queues + r.p.cq_off.tail);
+    struct io_uring_cqe *cqe = (struct io_uring_cqe *)(r.queues + r.p.cq_off.cqes);
+    say("%d: %ld of %u data %d %d %d", i, n, there, (int)cqe[0].user_data, (int)cqe[1].user_data, (int)cqe[2].user_data);
+    say("nothing to submit: %ld", (long)syscall(SYS_io_uring_enter, r.fd, 1, 4, IORING_ENTER_GETEVENTS, NULL, 0));
+    join(writer);
+  }
   return unused;
 }
 
@@ -146,6 +202,13 @@ CASE(rings_of_its_own) {
   for (int i = 0; i < 3; ++i) threads[i] = start(use_ring, NULL);
   for (int i = 0; i < 3; ++i) join(threads[i]);
   join(other);
+  say("%d", others);
+}
+
+CASE(rings_that_wait_for_several) {
+  pthread_t thread = start(use_ring_for_several, NULL), other = start(beside, NULL);
+  join(other);
+  join(thread);
   say("%d", others);
 }
 

@@ -197,8 +197,10 @@ faulty_calls faulty_waits() {
   if (p->queue.fd() >= 0) {
     add("io_uring_enter", SYS_io_uring_enter, SYS_io_uring_enter, {EBUSY, EAGAIN, EBADR, EINTR},
         [p] { return p->queue.take(), p->queue.enter(0, 0, 0); });
-    add("io_uring_enter, waiting", SYS_io_uring_enter, SYS_io_uring_enter, {EBUSY, EAGAIN, EBADR, EINTR},
-        [p] { return p->queue.enter(0, 1); }).never_restarts().between([p] { p->queue.take(); }, [p] { p->complete(); });
+    for (const auto& [name, least] : {std::pair{"io_uring_enter, for one", 1u}, std::pair{"io_uring_enter, for three", 3u}}) {
+      add(name, SYS_io_uring_enter, SYS_io_uring_enter, {EBUSY, EAGAIN, EBADR, EINTR}, [p, least] { return p->queue.enter(0, least); })
+          .never_restarts().between([p] { p->queue.take(); }, [p] { p->complete(); });
+    }
   }
   return all;
 }

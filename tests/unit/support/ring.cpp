@@ -44,7 +44,16 @@ void ring::ask_nothing() {
   ask(what);
 }
 
-void ring::ask_for(std::int64_t ns) {
+void ring::ask_byte(int from) {
+  io_uring_sqe what{};
+  what.opcode = IORING_OP_READ;
+  what.fd = from;
+  what.addr = reinterpret_cast<std::uintptr_t>(&byte_);
+  what.len = 1;
+  ask(what);
+}
+
+void ring::ask_time(std::int64_t ns) {
   auto& length = length_[*at(p_.sq_off.tail) % entries];
   length = {ns / 1'000'000'000, ns % 1'000'000'000};
   io_uring_sqe what{};

@@ -19,9 +19,10 @@ class ring {
   int fd() const { return fd_; }
   // Asks for something; it is submitted by enter().
   void ask(const io_uring_sqe&);
-  // Asks for what is over at once; what never is, for as long as the ring is there; what is after so many nanoseconds.
+  // Asks for what is over at once, for a byte, for a time of so many nanoseconds to pass.
   void ask_nothing();
-  void ask_for(std::int64_t ns);
+  void ask_byte(int from);
+  void ask_time(std::int64_t ns);
   // Through the table.
   long enter(unsigned submit, unsigned least, unsigned flags = IORING_ENTER_GETEVENTS, const void* argument = nullptr,
              std::size_t size = 0);
@@ -37,6 +38,7 @@ class ring {
   char* memory_ = nullptr;  // both queues: IORING_FEAT_SINGLE_MMAP
   io_uring_sqe* asked_ = nullptr;
   std::size_t size_ = 0;
+  char byte_ = 0;  // all of them
   struct { std::int64_t seconds, ns; } length_[16];
 };
 
