@@ -63,7 +63,7 @@ long rt_sigtimedwait_call(long wanted, long info, long limit, long size, long, l
   const auto take = [&] { return attempt(SYS_rt_sigtimedwait, wanted, info, &none, size); };
   long now = take();
   if (now != -EAGAIN || until == 0) return now;
-  const long made = sys::raw(SYS_signalfd4, -1, wanted, set_size, SFD_CLOEXEC | SFD_NONBLOCK);
+  const long made = attempt(SYS_signalfd4, -1, wanted, set_size, SFD_CLOEXEC | SFD_NONBLOCK);
   const int fd = made < 0 ? static_cast<int>(made) : io::adopt_own_fd(static_cast<int>(made));
   if (fd < 0) return offloaded("sigtimedwait", -1, restarts::no, SYS_rt_sigtimedwait, wanted, info, limit, size);
   while (now == -EAGAIN) {

@@ -50,8 +50,8 @@ TEST_SUITE("call/faults") {
   TEST_CASE("every call of the table has its faults here, or a reason") {
     in_runtime([] {
       std::set<long> scripted{
-          SYS_nanosleep, SYS_sched_yield, SYS_pause,              // ask the kernel nothing
-          SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_prctl,        // here for options::trap; else passed on as they are
+          SYS_nanosleep, SYS_sched_yield, SYS_pause,        // ask the kernel nothing: await_signal_test.cpp
+          SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_prctl,  // here for options::trap; else passed on as they are
       };
       for (const long nr : scripted) CHECK(bool(bide::call::entry(nr)));
       for (const faulty_call& c : all_faulty_calls()) scripted.insert(c.nr);
