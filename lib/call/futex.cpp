@@ -52,15 +52,18 @@ long wait(futex_word* word, long operation, long value, long timeout, long bits,
   if (!static_cast<futex_word>(bits)) return -EINVAL;
   std::int64_t until;
   if (const long error = read_deadline(timeout, absolute, operation & FUTEX_CLOCK_REALTIME, until)) return error;
-  const long end = sync::futex_wait(*word, static_cast<futex_word>(value), static_cast<futex_word>(bits), until);
+  for (;;) {
+    const long end = sync::futex_wait(*word, static_cast<futex_word>(value), static_cast<futex_word>(bits), until);
+    if (end != -EINTR) return end;
+    const core::fiber* me = core::this_fiber();
 #ifndef BIDE_PRELOAD
-  // It was told so before, and has no answer for it but to ask again.
-  const core::fiber* me = core::this_fiber();
-  BIDE_ASSERT(end != -EINTR || !me || me->home->stuck < 2, "a fiber asks again for a futex that nobody is left to wake");
+    // It was told so before, and has no answer for it but to ask again.
+    BIDE_ASSERT(!me || me->home->stuck < 2, "a fiber asks again for a futex that nobody is left to wake");
 #endif
-  // With a timeout it goes on by a restart block, which a handler ends: restart_syscall(2).
-  if (end == -EINTR) signal_seen(timeout != 0);
-  return end;
+    // With a timeout it goes on by a restart block, which a handler ends: restart_syscall(2).
+    const bool by_signal = me && me->interrupted;
+    if (signal_seen(timeout != 0) == after_signal::report || !by_signal) return end;
+  }
 }
 
 #ifdef BIDE_PRELOAD
