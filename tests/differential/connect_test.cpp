@@ -21,24 +21,6 @@ int socket_error(int socket) {
   return error;
 }
 
-// A listener of this process that accepts no more: further connects wait.
-struct full_listener {
-  listener at = tcp_listener(0);
-  std::vector<fd> filling;
-  full_listener() {
-    for (int i = 0; i < 3; ++i) {
-      filling.push_back(tcp_socket(SOCK_NONBLOCK));
-      connect(filling.back(), at.name(), sizeof at.address);
-      moment(5ms);
-    }
-    // One that found no place would try again, and take it from the connect that is looked at.
-    std::erase_if(filling, [](const fd& one) {
-      pollfd p{one, POLLOUT, 0};
-      return ::poll(&p, 1, 0) == 0;
-    });
-  }
-};
-
 // The address of a TCP port at which nobody listens.
 sockaddr_in nobody() { return tcp_listener().address; }
 

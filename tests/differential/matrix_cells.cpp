@@ -100,7 +100,7 @@ void add_transfers(std::vector<cell>& to, const transfer* calls, std::size_t cou
     for (const condition& c : conditions) {
       for (const descriptor& d : descriptors()) {
         const transfer& call = calls[i];
-        if ((call.sockets_only && !d.is(socket_kind)) || !d.is(c.needs) || (c.takes_flags && !call.sockets_only)) continue;
+        if ((call.sockets_only && !d.is(socket_kind)) || !d.is(c.needs) || (d.traits & c.lacks) || (c.takes_flags && !call.sockets_only)) continue;
         if (d.is(only_ready) || (writes && d.is(tells))) continue;
         to.push_back({call.name, c.name, d.name, [=, &d](actor& me) {
           const std::size_t size = c.size * d.unit / 8;
@@ -124,6 +124,8 @@ std::vector<cell> matrix_cells() {
   add_transfers(all, writers, std::size(writers), writing(), true);
   add_readiness(all);
   add_waits(all);
+  add_moves(all);
+  add_awaits(all);
   return all;
 }
 

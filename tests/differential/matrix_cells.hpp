@@ -21,8 +21,11 @@ struct cell {
 
 std::vector<cell> matrix_cells();
 
-// Of it, those that wait until a descriptor is ready, and those that wait for something else than bytes of one descriptor.
+// Of it, those that wait until a descriptor is ready; that wait for connections, time, locks and queues; that move bytes
+// between two descriptors; that wait for processes, signals, words and openers.
 void add_readiness(std::vector<cell>&);
 void add_waits(std::vector<cell>&);
+void add_moves(std::vector<cell>&);
+void add_awaits(std::vector<cell>&);
 
 }  // namespace differential

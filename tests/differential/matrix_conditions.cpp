@@ -36,6 +36,16 @@ void fill_up(const descriptor& d, channel& e) {
   }
 }
 
+// Nearly full: of TCP it isn't determined how much fits then.
+void leave_room(const descriptor& d, channel& e) {
+  fill_up(d, e);
+  e.taken.push_back(read_all(e.theirs, 8192));
+}
+void leave_room_without_waiting(const descriptor& d, channel& e) {
+  leave_room(d, e);
+  set_nonblocking(e.ours);
+}
+
 // What another sees of both ends afterwards.
 void note_rest(actor& me, const ends& e) {
   int left[] = {-1, -1};
@@ -107,7 +117,11 @@ std::vector<condition> writing() {
       {.name = "shut down", .needs = socket_kind | stream, .before = [](d, channel& e) { shutdown(e.ours, SHUT_WR); }},
       {.name = "shut down by another", .needs = socket_kind | stream, .before = fill_up,
        .meanwhile = [](d, channel& e) { shutdown(e.ours, SHUT_WR); }},
+      {.name = "reset", .needs = tcp, .before = fill_up, .meanwhile = [](d, channel& e) { close_with_reset(e); }},
       {.name = "was reset", .needs = tcp, .before = [](d, channel& e) { close_with_reset(e), moment(20ms); }},
+      {.name = "a part fits, O_NONBLOCK", .needs = fills | stream, .lacks = tcp, .before = leave_room_without_waiting, .size = 500'000},
+      {.name = "a part fits, MSG_DONTWAIT", .needs = fills | stream, .lacks = tcp, .takes_flags = true, .flags = MSG_DONTWAIT,
+       .before = leave_room, .size = 500'000},
       {.name = "signal", .needs = fills, .before = fill_up, .meanwhile = drain, .signal_flags = 0},
       {.name = "signal, SA_RESTART", .needs = fills, .before = fill_up, .meanwhile = drain, .signal_flags = SA_RESTART},
       {.name = "cancelled", .needs = fills, .before = fill_up, .meanwhile = drain, .cancels = true},

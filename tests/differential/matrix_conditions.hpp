@@ -8,7 +8,7 @@ namespace differential {
 // What a condition is made of: before the call, and by another actor once the call waits.
 struct condition {
   std::string name;
-  unsigned needs = 0;
+  unsigned needs = 0, lacks = 0;  // traits
   bool takes_flags = false;
   int flags = 0;
   void (*before)(const descriptor&, channel&) = nullptr;

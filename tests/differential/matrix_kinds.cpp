@@ -27,6 +27,11 @@ void let_expire(ends& e) {
   must(timerfd_settime(e.theirs, 0, &soon, nullptr), "timerfd_settime");
 }
 void send_signal(ends&) { must(kill(getpid(), SIGUSR2), "kill"); }
+void end_child(ends& e) {
+  say_hello(e);
+  pollfd ended{e.ours, POLLIN, 0};
+  must(poll(&ended, 1, 1000), "poll");
+}
 void be_a_client(ends& e) {
   sockaddr_in at{};
   socklen_t length = sizeof at;
@@ -93,7 +98,7 @@ const descriptor all_kinds[] = {
     {"timerfd", tells, [] { return twins(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)); }, let_expire},
     {"signalfd", tells, signals, send_signal, sizeof(signalfd_siginfo), offsetof(signalfd_siginfo, ssi_pid)},
     {"inotify", tells, changes, say_hello, sizeof(inotify_event)},
-    {"pidfd", tells | only_ready, child, say_hello},
+    {"pidfd", tells | only_ready, child, end_child},
     {"epoll set", tells | only_ready, set, count_one},
     {"listener", tells | only_ready, [] { return ends{tcp_listener().socket, tcp_socket()}; }, be_a_client},
 };

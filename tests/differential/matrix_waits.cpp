@@ -13,42 +13,11 @@
 
 #include <cstdlib>
 
-#include "matrix_cells.hpp"
-#include "matrix_play.hpp"
-#include "things.hpp"
+#include "matrix_scenes.hpp"
 
 namespace differential {
 
 namespace {
-
-// A call that would wait, and what another can do about it.
-struct scene {
-  std::function<long()> go;
-  std::function<long()> at_once;     // in the form that doesn't wait; empty: there is none
-  std::function<long()> in_time;     // in the form that waits 60 ms at most; empty: there is none
-  std::function<long()> go_wrong;    // with a bad pointer; empty: it takes none
-  std::function<void()> free;        // it can be done now; empty: it ends by itself
-  std::function<long()> rest;        // what another sees afterwards
-  milliseconds takes{0};             // of what ends by itself
-};
-
-struct waiting {
-  std::string call, kind;
-  bool is_cancelled;  // by pthread_cancel: libc's call is a cancellation point
-  scene (*set)(milliseconds length);  // `length`: of what ends by itself
-};
-
-constexpr milliseconds limit = 60ms, long_enough = 5s;
-
-timespec to_timespec(milliseconds length) { return {length.count() / 1000, length.count() % 1000 * 1'000'000}; }
-timespec from_now(clockid_t clock, milliseconds length) {
-  timespec at{};
-  clock_gettime(clock, &at);
-  const long ns = at.tv_nsec + length.count() % 1000 * 1'000'000;
-  return {at.tv_sec + length.count() / 1000 + ns / 1'000'000'000, ns % 1'000'000'000};
-}
-
-std::shared_ptr<fd> shared(fd one) { return std::make_shared<fd>(std::move(one)); }
 
 // What is taken is closed again: whether it was is what counts.
 long taken(long fresh) {
@@ -61,13 +30,18 @@ scene accepting(fd made, std::function<fd()> client, Accept accept) {
   const auto at = shared(std::move(made));
   const auto from = shared(fd());
   scene s;
-  s.go = [=] { return taken(accept(*at, 0)); };
-  s.at_once = [=] { return set_nonblocking(*at), taken(accept(*at, 0)); };
-  s.in_time = [=] { return set_timeout(*at, SO_RCVTIMEO, limit), taken(accept(*at, 0)); };
+  s.go = [=] { return taken(accept(*at, nullptr)); };
+  s.at_once = [=] { return set_nonblocking(*at), taken(accept(*at, nullptr)); };
+  s.in_time = [=] { return set_timeout(*at, SO_RCVTIMEO, limit), taken(accept(*at, nullptr)); };
+  s.go_wrong = [=] { return *from = client(), taken(accept(*at, bad_address())); };
+  s.go_nowhere = [=] { return taken(accept(-1, nullptr)); };
+  s.close = [=] { at->close(); };
+  s.shut = [=] { shutdown(*at, SHUT_RDWR); };
+  s.meant_if_closed = {{"first: call -> 0", "first: call -> -1 EBADF"}};
   s.free = [=] { *from = client(); };
-  s.rest = [=]() -> long {
+  s.rest = [=] {
     pollfd left{*at, POLLIN, 0};
-    return poll(&left, 1, 0);
+    return std::to_string(poll(&left, 1, 0)) + " ready";
   };
   return s;
 }
@@ -92,8 +66,15 @@ scene accepting_unix(Accept accept) {
   }, accept);
 }
 
-long by_accept(int at, int) { return accept(at, nullptr, nullptr); }
-long by_accept4(int at, int) { return accept4(at, nullptr, nullptr, SOCK_CLOEXEC); }
+// `address`: where the client's goes; null for nowhere.
+long by_accept(int at, void* address) {
+  socklen_t length = sizeof(sockaddr_storage);
+  return accept(at, static_cast<sockaddr*>(address), address ? &length : nullptr);
+}
+long by_accept4(int at, void* address) {
+  socklen_t length = sizeof(sockaddr_storage);
+  return accept4(at, static_cast<sockaddr*>(address), address ? &length : nullptr, SOCK_CLOEXEC);
+}
 
 // To a unix listener whose queue is full.
 scene connecting(int type) {
@@ -107,10 +88,27 @@ scene connecting(int type) {
   s.at_once = [=]() -> long { return set_nonblocking(*mine), connect(*mine, name.name(), name.length); };
   s.in_time = [=]() -> long { return set_timeout(*mine, SO_SNDTIMEO, limit), connect(*mine, name.name(), name.length); };
   s.go_wrong = [=]() -> long { return connect(*mine, static_cast<sockaddr*>(bad_address()), name.length); };
+  s.go_nowhere = [=]() -> long { return connect(-1, name.name(), name.length); };
   s.free = [=] { taken(accept(*at, nullptr, nullptr)); };
-  s.rest = [=]() -> long {
+  s.rest = [=] {
     pollfd left{*at, POLLIN, 0};
-    return poll(&left, 1, 0);
+    return std::to_string(poll(&left, 1, 0)) + " ready";
+  };
+  return s;
+}
+
+// To a TCP listener whose queue is full, which the kernel tries again after a second.
+scene connecting_tcp() {
+  const auto full = std::make_shared<full_listener>();
+  const auto mine = shared(tcp_socket());
+  scene s;
+  s.go = [=]() -> long { return connect(*mine, full->at.name(), sizeof full->at.address); };
+  s.at_once = [=]() -> long { return set_nonblocking(*mine), connect(*mine, full->at.name(), sizeof full->at.address); };
+  s.in_time = [=]() -> long {
+    return set_timeout(*mine, SO_SNDTIMEO, limit), connect(*mine, full->at.name(), sizeof full->at.address);
+  };
+  s.free = [=] {
+    for (std::size_t i = 0; i < full->filling.size(); ++i) taken(accept(full->at.socket, nullptr, nullptr));
   };
   return s;
 }
@@ -132,8 +130,9 @@ scene locking(std::function<long(int, short)> take, std::function<long(int)> try
   scene s;
   s.go = [=] { return take(*mine, F_WRLCK); };
   if (try_it) s.at_once = [=] { return try_it(*mine); };
+  s.go_nowhere = [=] { return take(-1, F_WRLCK); };
   s.free = [=] { must(take(*theirs, F_UNLCK), "unlocking"); };
-  s.rest = [=]() -> long { return flock(*theirs, LOCK_EX | LOCK_NB); };
+  s.rest = [=] { return std::string(flock(*theirs, LOCK_EX | LOCK_NB) == 0 ? "not locked" : "locked"); };
   return s;
 }
 
@@ -163,9 +162,13 @@ scene taking_semaphore(bool timed) {
   s.go = [=] { return timed ? change_in_time(to_timespec(long_enough)) : change(-1, 0); };
   s.at_once = [=] { return change(-1, IPC_NOWAIT); };
   if (timed) s.in_time = [=] { return change_in_time(to_timespec(limit)); };
+  s.go_nowhere = []() -> long {
+    sembuf one{0, -1, 0};
+    return semop(-1, &one, 1);
+  };
   s.go_wrong = [set]() -> long { return semop(set->id, static_cast<sembuf*>(bad_address()), 1); };
   s.free = [=] { must(change(1, 0), "semop"); };
-  s.rest = [set]() -> long { return semctl(set->id, 0, GETVAL); };
+  s.rest = [set] { return std::to_string(semctl(set->id, 0, GETVAL)) + " left"; };
   return s;
 }
 
@@ -175,6 +178,7 @@ struct message {
 };
 struct message_queue {
   const int id = static_cast<int>(must(msgget(IPC_PRIVATE, 0600), "msgget"));
+  const std::shared_ptr<std::string> taken = std::make_shared<std::string>();  // all that was received
   ~message_queue() { msgctl(id, IPC_RMID, nullptr); }
   long send(int flags) const {
     const message one{1, "hello"};
@@ -182,7 +186,9 @@ struct message_queue {
   }
   long receive(int flags) const {
     message one{};
-    return msgrcv(id, &one, sizeof one.text, 0, flags);
+    const long n = msgrcv(id, &one, sizeof one.text, 0, flags);
+    *taken += first(one.text, n);
+    return n;
   }
   long left() const {
     msqid_ds now{};
@@ -201,9 +207,13 @@ scene with_messages(bool sends) {
   }
   scene s;
   s.go = [=] { return sends ? q->send(0) : q->receive(0); };
+  s.go_nowhere = [=]() -> long {
+    message one{1, "hello"};
+    return sends ? msgsnd(-1, &one, 6, 0) : msgrcv(-1, &one, 6, 0, 0);
+  };
   s.at_once = [=] { return sends ? q->send(IPC_NOWAIT) : q->receive(IPC_NOWAIT); };
   s.free = [=] { must(sends ? q->receive(0) : q->send(0), "the other side"); };
-  s.rest = [=] { return q->left(); };
+  s.rest = [=] { return std::to_string(q->left()) + " left, taken \"" + *q->taken + "\""; };
   return s;
 }
 
@@ -212,8 +222,11 @@ struct full_at_one : posix_queue {
   long transfer(bool sends, const timespec* until) const {
     char room[16] = "hello";
     if (sends) return until ? mq_timedsend(id, room, 6, 0, until) : mq_send(id, room, 6, 0);
-    return until ? mq_timedreceive(id, room, sizeof room, nullptr, until) : mq_receive(id, room, sizeof room, nullptr);
+    const long n = until ? mq_timedreceive(id, room, sizeof room, nullptr, until) : mq_receive(id, room, sizeof room, nullptr);
+    *taken += first(room, n);
+    return n;
   }
+  const std::shared_ptr<std::string> taken = std::make_shared<std::string>();  // all that was received
   long left() const {
     mq_attr now{};
     return mq_getattr(id, &now) == 0 ? now.mq_curmsgs : -1;
@@ -231,40 +244,12 @@ scene with_posix_queue(bool sends, bool timed) {
   s.go = [=] { return timed ? by(long_enough) : q->transfer(sends, nullptr); };
   s.at_once = [=] { return set_nonblocking(q->id), q->transfer(sends, nullptr); };
   if (timed) s.in_time = [=] { return by(limit); };
+  s.go_nowhere = [=]() -> long {
+    char room[16] = "hello";
+    return sends ? mq_send(-1, room, 6, 0) : mq_receive(-1, room, sizeof room, nullptr);
+  };
   s.free = [=] { must(q->transfer(!sends, nullptr), "the other side"); };
-  s.rest = [=] { return q->left(); };
-  return s;
-}
-
-// Between two pipes, of which the first is empty: `move` from its reader to the other's writer.
-scene moving(std::function<long(int from, int to, unsigned flags)> move) {
-  const auto from = std::make_shared<ends>(pipe_pair()), to = std::make_shared<ends>(pipe_pair());
-  scene s;
-  s.go = [=] { return move(from->ours, to->theirs, 0); };
-  s.at_once = [=] { return move(from->ours, to->theirs, SPLICE_F_NONBLOCK); };
-  s.free = [=] { must(write(from->theirs, "hello", 5), "write"); };
-  s.rest = [=]() -> long {
-    int left = 0, there = 0;
-    ioctl(from->ours, FIONREAD, &left);
-    ioctl(to->ours, FIONREAD, &there);
-    return left * 100 + there;
-  };
-  return s;
-}
-
-// Into a pipe or socket that is full.
-scene pouring(ends made, std::function<long(int to, unsigned flags)> pour) {
-  const auto e = std::make_shared<ends>(std::move(made));
-  const std::size_t full = fill(e->theirs);
-  scene s;
-  s.go = [=] { return pour(e->theirs, 0); };
-  s.at_once = [=] { return pour(e->theirs, SPLICE_F_NONBLOCK); };
-  s.free = [=] { read_all(e->ours, full); };
-  s.rest = [=]() -> long {
-    int there = 0;
-    ioctl(e->ours, FIONREAD, &there);
-    return there;
-  };
+  s.rest = [=] { return std::to_string(q->left()) + " left, taken \"" + *q->taken + "\""; };
   return s;
 }
 
@@ -275,6 +260,7 @@ const waiting waits[] = {
     {"accept4", "unix stream", true, [](milliseconds) { return accepting_unix(by_accept4); }},
     {"connect", "unix stream", true, [](milliseconds) { return connecting(SOCK_STREAM); }},
     {"connect", "unix seqpacket", true, [](milliseconds) { return connecting(SOCK_SEQPACKET); }},
+    {"connect", "tcp", true, [](milliseconds) { return connecting_tcp(); }},
     {"nanosleep", "time", true, [](milliseconds length) {
        return sleeping([](milliseconds ms) -> long {
          const timespec t = to_timespec(ms);
@@ -309,80 +295,10 @@ const waiting waits[] = {
     {"mq_send", "POSIX queue", true, [](milliseconds) { return with_posix_queue(true, false); }},
     {"mq_timedreceive", "POSIX queue", true, [](milliseconds) { return with_posix_queue(false, true); }},
     {"mq_timedsend", "POSIX queue", true, [](milliseconds) { return with_posix_queue(true, true); }},
-    {"splice", "pipe", true, [](milliseconds) {
-       return moving([](int from, int to, unsigned flags) { return splice(from, nullptr, to, nullptr, 64, flags); });
-     }},
-    {"tee", "pipe", true, [](milliseconds) {
-       return moving([](int from, int to, unsigned flags) -> long { return tee(from, to, 64, flags); });
-     }},
-    {"vmsplice", "pipe", true, [](milliseconds) {
-       return pouring(pipe_pair(), [](int to, unsigned flags) {
-         static char bytes[] = "hello";
-         const iovec part{bytes, 5};
-         return vmsplice(to, &part, 1, flags);
-       });
-     }},
-    {"sendfile", "pipe", false, [](milliseconds) {
-       const auto file = shared(regular_file("hello"));
-       return pouring(pipe_pair(), [file](int to, unsigned flags) -> long {
-         if (flags) set_nonblocking(to);
-         off_t at = 0;
-         return sendfile(to, *file, &at, 5);
-       });
-     }},
-    {"sendfile", "unix stream", false, [](milliseconds) {
-       const auto file = shared(regular_file("hello"));
-       return pouring(stream_pair(), [file](int to, unsigned flags) -> long {
-         if (flags) set_nonblocking(to);
-         return sendfile(to, *file, nullptr, 5);
-       });
-     }},
 };
-
-// What is noted of a scene: the call, and what it leaves.
-void show_scene(actor& me, const scene& s, const std::function<long()>& go, const end_of_wait& end) {
-  play(me, go, end);
-  if (s.rest) me.note("rest", s.rest());
-}
 
 }  // namespace
 
-void add_waits(std::vector<cell>& to) {
-  for (const waiting& w : waits) {
-    const auto add = [&](std::string condition, script tell) { to.push_back({w.call, std::move(condition), w.kind, std::move(tell)}); };
-    const scene probe = w.set(limit);
-    if (probe.free) add("there", [&w](actor& me) {
-      const scene s = w.set(limit);
-      s.free();
-      show_scene(me, s, s.go, {});
-    });
-    add("waits", [&w](actor& me) {
-      const scene s = w.set(limit);
-      show_scene(me, s, s.go, {.help = s.free, .time = s.free ? 0ms : s.takes});
-    });
-    if (probe.at_once) add("O_NONBLOCK", [&w](actor& me) {
-      const scene s = w.set(limit);
-      show_scene(me, s, s.at_once, {});
-    });
-    if (probe.in_time) add("timeout", [&w](actor& me) {
-      const scene s = w.set(limit);
-      show_scene(me, s, s.in_time, {.time = limit});
-    });
-    if (probe.go_wrong) add("bad pointer", [&w](actor& me) {
-      const scene s = w.set(limit);
-      show_scene(me, s, s.go_wrong, {});
-    });
-    for (const int flags : {0, SA_RESTART}) add(flags ? "signal, SA_RESTART" : "signal", [&w, flags](actor& me) {
-      const scene s = w.set(long_enough);
-      const counting_handler handler(SIGUSR1, flags);
-      show_scene(me, s, s.go, {.help = s.free, .handler = &handler, .restarts = flags != 0});
-    });
-    if (w.is_cancelled) add("cancelled", [&w](actor& me) {
-      const scene s = w.set(long_enough);
-      cancel_and_look(me, s.go, s.free);
-      if (s.rest) me.note("rest", s.rest());
-    });
-  }
-}
+void add_waits(std::vector<cell>& to) { add_scenes(to, waits); }
 
 }  // namespace differential

@@ -83,6 +83,19 @@ listener tcp_listener(int backlog, int flags) {
   return made;
 }
 
+full_listener::full_listener() {
+  for (int i = 0; i < 3; ++i) {
+    filling.push_back(tcp_socket(SOCK_NONBLOCK));
+    connect(filling.back(), at.name(), sizeof at.address);
+    moment(5ms);
+  }
+  // One that found no place would try again, and take it from the connect that is looked at.
+  std::erase_if(filling, [](const fd& one) {
+    pollfd p{one, POLLOUT, 0};
+    return ::poll(&p, 1, 0) == 0;
+  });
+}
+
 ends tcp_pair() {
   const listener at = tcp_listener();
   fd theirs = tcp_socket();

@@ -74,6 +74,12 @@ struct listener {
 };
 listener tcp_listener(int backlog = 16, int flags = 0);
 fd tcp_socket(int flags = 0);
+// One that accepts no more: further connects wait, and are tried again by the kernel after a second.
+struct full_listener {
+  full_listener();
+  listener at = tcp_listener(0);
+  std::vector<fd> filling;
+};
 
 // An abstract unix address of this process: `n` tells several apart.
 struct unix_name {
