@@ -332,7 +332,9 @@ static void looks_where_it_is(int number) {
   if (&here >= other_stack && &here < other_stack + 65536) ++on_other;
   handled += number != 0;
 }
+static atomic_int got_there;
 static void sleeps_until_handled(void) {
+  got_there = 1;
   while (!handled) nap(10);
 }
 static void *sleeps_where_its_stack_ends(void *unused) {
@@ -344,9 +346,10 @@ static void *sleeps_where_its_stack_ends(void *unused) {
 CASE(a_handler_interrupts_a_call_where_a_stack_ends) {
   for (int on_alternate = 0; on_alternate < 2; ++on_alternate) {
     for (int i = 0; i < 3; ++i) {
-      handled = 0;
+      handled = got_there = 0;
       handle(SIGUSR1, looks_where_it_is, on_alternate ? SA_ONSTACK : 0);
       pthread_t thread = start(sleeps_where_its_stack_ends, NULL);
+      while (!got_there) nap(1);
       nap(15);
       pthread_kill(thread, SIGUSR1);
       join(thread);
@@ -361,7 +364,9 @@ static void *is_cancelled_where_its_stack_ends(void *unused) {
 CASE(cancelled_in_a_call_where_a_stack_ends) {
   long cancelled = 0;
   for (int i = 0; i < 5; ++i) {
+    got_there = 0;
     pthread_t thread = start(is_cancelled_where_its_stack_ends, NULL);
+    while (!got_there) nap(1);
     nap(5);
     pthread_cancel(thread);
     cancelled += join(thread) == PTHREAD_CANCELED;

@@ -240,10 +240,13 @@ CASE(epoll_between_threads) {
   say("once %d then %d", first, epoll_wait(epoll_fd, none, 1, 60));
 }
 
+static sem_t looked;
+
 static void *poll_several(void *unused) {
   struct pollfd p[3] = {{ends[0], POLLIN, 0}, {-1, POLLIN, 0}, {999, POLLIN, 0}};
   int n = poll(p, 3, 5000);
   say("bad %d %x", n, p[2].revents);
+  sem_post(&looked);
   n = poll(p, 2, 5000);
   say("%d %x %x", n, p[0].revents, p[1].revents);
   fd_set set;
@@ -256,7 +259,9 @@ static void *poll_several(void *unused) {
 
 CASE(poll_and_select) {
   if (pipe(ends)) say("no pipe");
+  sem_init(&looked, 0, 0);
   pthread_t thread = start(poll_several, NULL);
+  sem_wait(&looked);
   nap(20);
   if (write(ends[1], "x", 1) != 1) say("no write");
   join(thread);
