@@ -33,6 +33,8 @@ class held_mutex {
   bool has_holder() const noexcept {
     return type() == PTHREAD_MUTEX_RECURSIVE_NP || type() == PTHREAD_MUTEX_ERRORCHECK_NP || (kind_ & (robust | inherits));
   }
+  // Goes to the next at its holder's end.
+  bool is_robust() const noexcept { return kind_ & robust; }
   bool refuses_holder() const noexcept { return type() == PTHREAD_MUTEX_ERRORCHECK_NP; }
   bool is_mine() const noexcept { return number() == my_number() && (!(kind_ & shared) || is_this_thread(thread())); }
   bool is_anothers() const noexcept {

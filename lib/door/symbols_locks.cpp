@@ -7,6 +7,7 @@
 
 #include "lib/door/holder.hpp"
 #include "lib/door/locks.hpp"
+#include "lib/door/robust.hpp"
 
 namespace {
 
@@ -32,7 +33,10 @@ int try_mutex(pthread_mutex_t* mutex) noexcept {
   if (held.is_anothers()) return EBUSY;
   const int error = by_libc<pthread_mutex_trylock_name>(mutex);
   // One that the thread has held before it was a worker stays the thread's.
-  if ((error == 0 || error == EOWNERDEAD) && held.is_held_once()) held.note(door::my_number());
+  if ((error == 0 || error == EOWNERDEAD) && held.is_held_once()) {
+    held.note(door::my_number());
+    if (held.is_robust()) door::has_robust_mutex();
+  }
   return error;
 }
 

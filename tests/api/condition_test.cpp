@@ -125,7 +125,7 @@ TEST_SUITE("api/condition" * doctest::skip(tsan)) {
   TEST_CASE("who only looks at the condition waits on, without turning, and is told by the next call") {
     on_workers([] {
       meeting m;
-      int looks = 0;
+      std::atomic<int> looks = 0;
       auto t = bide::spawn([&] {
         {
           bide::timeout limit(5ms);
@@ -139,7 +139,8 @@ TEST_SUITE("api/condition" * doctest::skip(tsan)) {
         }
         return next_call_says(ECANCELED);
       });
-      bide::sleep_for(10ms);
+      while (looks < 2) bide::sleep_for(1ms);
+      until_parked(t);
       t.cancel();
       bide::sleep_for(20ms);
       CHECK(!t.done());
