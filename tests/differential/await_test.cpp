@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
+#include <linux/aio_abi.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <threads.h>
@@ -158,6 +160,46 @@ TEST_SUITE("differential/futex") {
     }
   }
 
+  TEST_CASE("of several words the one that is woken is told, with its value waited for no longer") {
+    compare([](actor& me) {
+      std::atomic<std::uint32_t> words[3] = {};
+      futex_waitv all[3] = {};
+      for (int i = 0; i < 3; ++i) all[i] = {0, reinterpret_cast<std::uintptr_t>(&words[i]), FUTEX_32 | FUTEX_PRIVATE_FLAG, 0};
+      const auto wait = [&](unsigned count, const timespec* limit) {
+        return syscall(SYS_futex_waitv, all, count, 0, limit, CLOCK_MONOTONIC);
+      };
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        words[1] = 1;
+        peer.call("wake", [&] { return futex(words[1], FUTEX_WAKE_PRIVATE, 10); });
+      });
+      me.call("wait", [&] { return wait(3, nullptr); });
+      me.join(peer);
+      me.call("a word has another value", [&] { return wait(3, nullptr); });
+      timespec at{};
+      clock_gettime(CLOCK_MONOTONIC, &at);
+      ++at.tv_sec;
+      me.call_for(1000ms, "until a time", [&] { return wait(1, &at); });
+      me.call("no words", [&] { return wait(0, nullptr); });
+    });
+  }
+
+  TEST_CASE("a handler ends a wait for several words") {
+    compare([](actor& me) {
+      const counting_handler counted(SIGUSR1, 0);
+      std::atomic<std::uint32_t> word = 0;
+      futex_waitv one{0, reinterpret_cast<std::uintptr_t>(&word), FUTEX_32 | FUTEX_PRIVATE_FLAG, 0};
+      const pthread_t here = pthread_self();
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        must(pthread_kill(here, SIGUSR1), "pthread_kill");
+      });
+      me.call("wait", [&] { return syscall(SYS_futex_waitv, &one, 1, 0, nullptr, CLOCK_MONOTONIC); });
+      me.note("handled", counted.count());
+      me.join(peer);
+    });
+  }
+
   TEST_CASE("a thread beside the fibers is woken, and wakes") {
     compare([](actor& me) {
       std::atomic<std::uint32_t> there = 0, back = 0;
@@ -216,6 +258,81 @@ TEST_SUITE("differential/futex") {
       actor& peer = me.start("peer", [&](actor& peer) { peer.call("static", [&] { return get(); }); });
       me.call("static", [&] { return get(); });
       me.join(peer);
+    });
+  }
+}
+
+TEST_SUITE("differential/aio") {
+  TEST_CASE("completions are waited for, as many as wanted, for a time, and until a handler has run") {
+    struct mask_of {
+      const sigset_t* set;
+      std::size_t size;
+    };
+    for (const long nr : {SYS_io_getevents, SYS_io_pgetevents}) {
+      CAPTURE(nr);
+      compare([nr](actor& me) {
+        const counting_handler counted(SIGUSR1, 0);
+        aio_context_t context = 0;
+        if (me.call("io_setup", [&] { return syscall(SYS_io_setup, 8, &context); }) != 0) return;
+        const ends e = pipe_pair();
+        // Complete when there is something to read: io_submit(2).
+        const auto submit = [&](std::uint64_t mark) {
+          iocb poll{};
+          poll.aio_data = mark;
+          poll.aio_lio_opcode = IOCB_CMD_POLL;
+          poll.aio_fildes = static_cast<std::uint32_t>(+e.ours);
+          poll.aio_buf = POLLIN;
+          iocb* list = &poll;
+          must(syscall(SYS_io_submit, context, 1, &list), "io_submit");
+        };
+        io_event done[4] = {};
+        sigset_t none;
+        sigemptyset(&none);
+        const mask_of mask{&none, 8};
+        const auto wait = [&](long least, const timespec* limit) {
+          return syscall(nr, context, least, 4, done, limit, nr == SYS_io_pgetevents ? &mask : nullptr);
+        };
+        submit(7), submit(7);
+        actor& peer = me.start("peer", [&](actor& peer) {
+          peer.until_waiting(me);
+          peer.call("write", [&] { return write(e.theirs, "x", 1); });
+        });
+        me.call("for two", [&] { return wait(2, nullptr); });
+        me.note("mark", static_cast<long>(done[0].data + done[1].data));
+        me.note("ready", static_cast<long>(done[0].res & POLLIN));
+        me.join(peer);
+        const timespec nothing{0, 0}, length{0, 80'000'000};
+        me.call_for(0ms, "for no time", [&] { return wait(1, &nothing); });
+        me.call_for(80ms, "for a time", [&] { return wait(1, &length); });
+        me.call_for(0ms, "for none", [&] { return wait(0, nullptr); });
+        const pthread_t here = pthread_self();
+        actor& other = me.start("other", [&](actor& other) {
+          other.until_waiting(me);
+          must(pthread_kill(here, SIGUSR1), "pthread_kill");
+        });
+        me.call("until a handler has run", [&] { return wait(1, nullptr); });
+        me.note("handled", counted.count());
+        me.join(other);
+        me.call("more than there may be", [&] { return wait(5, nullptr); });
+        must(syscall(SYS_io_destroy, context), "io_destroy");
+        me.call("a context that is gone", [&] { return wait(1, nullptr); });
+      });
+    }
+  }
+}
+
+TEST_SUITE("differential/keys") {
+  TEST_CASE("a key is found, or not, and there is nobody to make it") {
+    compare([](actor& me) {
+      const auto request = [](const char* name, const char* told) { return syscall(SYS_request_key, "user", name, told, 0); };
+      const long made = syscall(SYS_add_key, "user", "bide-differential", "secret", 6, -2);  // KEY_SPEC_PROCESS_KEYRING
+      me.note("made", made > 0);
+      me.call("one that is there", [&] { return request("bide-differential", nullptr) == made ? 0 : -1; });
+      me.call("one that isn't", [&] { return request("bide-differential-none", nullptr); });
+      const std::string fresh = "bide-differential-" + std::to_string(getpid());
+      me.call("one that isn't, and nobody makes it", [&] { return request(fresh.c_str(), "what for"); });
+      me.call("a type there is none of", [] { return syscall(SYS_request_key, "bide", "bide", nullptr, 0); });
+      me.call("from a bad place", [] { return syscall(SYS_request_key, "user", bad_address(), nullptr, 0); });
     });
   }
 }

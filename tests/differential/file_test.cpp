@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/eventfd.h>
@@ -171,6 +172,29 @@ TEST_SUITE("differential/open") {
         me.note("bytes", read_all(in, 5));
       });
     }
+  }
+
+  TEST_CASE("openat2 of a FIFO waits for its other end, and for nothing else") {
+    compare([](actor& me) {
+      const named_fifo fifo;
+      fd in, out;
+      const auto opens = [&](std::uint64_t flags, std::size_t size = sizeof(open_how)) {
+        const open_how how{flags | O_CLOEXEC, 0, 0};
+        return fd(syscall(SYS_openat2, AT_FDCWD, fifo.path.c_str(), &how, size));
+      };
+      actor& peer = me.start("peer", [&](actor& peer) {
+        peer.until_waiting(me);
+        peer.call("a writer", [&] { return (out = opens(O_WRONLY)) < 0 ? -1 : 0; });
+      });
+      me.call("a reader", [&] { return (in = opens(O_RDONLY)) < 0 ? -1 : 0; });
+      me.join(peer);
+      me.call("write", [&] { return write(out, "hello", 5); });
+      me.note("bytes", read_all(in, 5));
+      in.close(), out.close();
+      me.call("a writer that won't wait", [&] { return opens(O_WRONLY | O_NONBLOCK) < 0 ? -1 : 0; });
+      me.call("a structure too short", [&] { return opens(O_RDONLY, 8) < 0 ? -1 : 0; });
+      me.call("from a bad place", [&] { return syscall(SYS_openat2, AT_FDCWD, fifo.path.c_str(), bad_address(), sizeof(open_how)); });
+    });
   }
 
   TEST_CASE("what need not wait does not") {
