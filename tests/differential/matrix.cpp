@@ -1,19 +1,24 @@
 // The matrix of the differential suite: calls, conditions and kinds of descriptors; each cell is played on kernel threads
 // and in fibers, on one worker and on two, and what is noted is compared.
 //
-//   matrix [--every N] [--jobs N] [--markdown FILE] [NAME...]
+//   matrix [--every N [--from N]] [--jobs N] [--markdown FILE] [NAME...]
+//   matrix --check FILE
 //
-// --every: only each N-th cell. NAME: only cells whose "call, condition, kind" has it in. Exit status: 1 if a cell is broken.
+// --every: only each N-th cell, from one that is another each hour unless it is said. NAME: only cells whose "call,
+// condition, kind" has it in. --check: whether the file is what --markdown writes if each cell comes out as it is meant to;
+// nothing is played. Exit status: 1 if a cell is broken, or the file isn't.
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <map>
+#include <set>
+#include <sstream>
 #include <string_view>
 
 #include "apart.hpp"
@@ -118,30 +123,72 @@ void write_markdown(std::ostream& out, const std::vector<cell>& cells, const res
          "| `POLLNVAL`, or `EBADF` of select, at once | the same |\n";
 }
 
+std::string said_of(const std::size_t (&counts)[4]) {
+  return std::to_string(counts[1] + counts[2] + counts[3]) + " cells: " + std::to_string(counts[1]) + " equal, " +
+         std::to_string(counts[2]) + " meant, " + std::to_string(counts[3]) + " broken\n";
+}
+
+// Says where the file differs first from what it would be.
+int check(const char* path, const std::vector<cell>& cells) {
+  std::vector<result> results(cells.size());
+  std::size_t counts[4] = {};
+  std::set<std::string> titles;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    results[i].how = cells[i].meant.empty() ? verdict::equal : verdict::meant;
+    ++counts[static_cast<int>(results[i].how)];
+    if (!titles.insert(title(cells[i])).second) return std::printf("twice: %s\n", title(cells[i]).c_str()), 1;
+  }
+  std::stringstream wanted;
+  write_markdown(wanted, cells, results.data(), said_of(counts));
+  std::ifstream file(path);
+  if (!file) return std::fprintf(stderr, "matrix: cannot read %s\n", path), 2;
+  std::string ours, theirs;
+  for (int line = 1;; ++line) {
+    const bool more = static_cast<bool>(std::getline(wanted, ours)), is_there = static_cast<bool>(std::getline(file, theirs));
+    if (!more && !is_there) return std::printf("%s", said_of(counts).c_str()), 0;
+    if (more != is_there || ours != theirs) {
+      return std::printf("%s:%d: wanted \"%s\", there is \"%s\"; matrix --markdown writes it anew\n", path, line,
+                         more ? ours.c_str() : "its end", is_there ? theirs.c_str() : "its end"), 1;
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::size_t every = 1, jobs = 6;
+  using namespace std::chrono;
+  // A test that failed and is run once more plays the same cells.
+  const auto hour = duration_cast<hours>(system_clock::now().time_since_epoch()).count();
+  std::size_t every = 1, jobs = 6, from = static_cast<std::size_t>(hour);
   const char* markdown = nullptr;
+  const char* checked = nullptr;
   std::vector<std::string> names;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--every" && i + 1 < argc) every = std::strtoul(argv[++i], nullptr, 10);
+    else if (word == "--from" && i + 1 < argc) from = std::strtoul(argv[++i], nullptr, 10);
+    else if (word == "--check" && i + 1 < argc) checked = argv[++i];
     else if (word == "--jobs" && i + 1 < argc) jobs = std::strtoul(argv[++i], nullptr, 10);
     else if (word == "--markdown" && i + 1 < argc) markdown = argv[++i];
     else if (word.substr(0, 2) != "--") names.emplace_back(word);
-    else return std::fprintf(stderr, "usage: matrix [--every N] [--jobs N] [--markdown FILE] [NAME...]\n"), 2;
+    else return std::fprintf(stderr, "usage: matrix [--every N [--from N]] [--jobs N] [--markdown FILE] [NAME...]\n"
+                                      "       matrix --check FILE\n"), 2;
   }
   const std::vector<cell> cells = matrix_cells();
+  if (checked) return check(checked, cells);
+  if (every == 0) return 2;
+  from %= every;
+  if (every > 1) std::printf("each %zuth cell, --from %zu\n", every, from);
+  std::fflush(stdout);
   const auto wanted = [&](std::size_t i) {
-    return i % every == 0 && std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+    return i % every == from && std::all_of(names.begin(), names.end(), [&](const std::string& name) {
              return title(cells[i]).find(name) != std::string::npos;
            });
   };
   // Shared with the processes that play: each takes the next that nobody has taken.
   void* const room = mmap(nullptr, sizeof(std::atomic<std::size_t>) + cells.size() * sizeof(result), PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (room == MAP_FAILED || every == 0) return 2;
+  if (room == MAP_FAILED) return 2;
   auto& next = *static_cast<std::atomic<std::size_t>*>(room);
   auto* const results = reinterpret_cast<result*>(&next + 1);
   for (std::size_t job = 0; job < jobs; ++job) {
@@ -158,8 +205,7 @@ int main(int argc, char** argv) {
     ++counts[static_cast<int>(results[i].how)];
     if (results[i].how == verdict::broken) std::printf("broken: %s:%s\n", title(cells[i]).c_str(), results[i].why);
   }
-  const std::string said = std::to_string(counts[1] + counts[2] + counts[3]) + " cells: " + std::to_string(counts[1]) +
-                           " equal, " + std::to_string(counts[2]) + " meant, " + std::to_string(counts[3]) + " broken\n";
+  const std::string said = said_of(counts);
   std::printf("%s", said.c_str());
   if (markdown) {
     std::ofstream file(markdown);
