@@ -218,12 +218,6 @@ void *read_and_catch(void *) {
   return nullptr;
 }
 
-void handle(int number, void (*handler)(int)) {
-  struct sigaction a = {};
-  a.sa_handler = handler;
-  sigaction(number, &a, nullptr);
-}
-
 extern "C" __attribute__((noinline)) void *thread_that_reads(void *) {
   const ssize_t answer = read_from_pipe();
   say("read gave %zd: %s", answer, error_name(errno));
@@ -296,14 +290,14 @@ CASE(cancelled_in_a_read) {
 }
 
 CASE(an_exception_leaves_a_read) {
-  handle(SIGUSR1, throw_from_handler);
+  handle(SIGUSR1, throw_from_handler, 0);
   interrupt_read(read_and_catch, [](pthread_t t) { pthread_kill(t, SIGUSR1); });
 }
 
 CASE(a_backtrace_passes_a_read) {
   void *frame;
   backtrace(&frame, 1);  // loads what it needs
-  handle(SIGUSR1, say_backtrace);
+  handle(SIGUSR1, say_backtrace, 0);
   interrupt_read(thread_that_reads, [](pthread_t t) { pthread_kill(t, SIGUSR1); });
 }
 

@@ -85,6 +85,21 @@ __attribute__((unused)) static void *join(pthread_t thread) {
   return value;
 }
 
+__attribute__((unused)) static void handle(int number, void (*handler)(int), int flags) {
+  struct sigaction a;
+  memset(&a, 0, sizeof a);
+  a.sa_handler = handler;
+  a.sa_flags = flags;
+  sigaction(number, &a, NULL);
+}
+__attribute__((unused)) static void handle_info(int number, void (*handler)(int, siginfo_t *, void *), int flags) {
+  struct sigaction a;
+  memset(&a, 0, sizeof a);
+  a.sa_sigaction = handler;
+  a.sa_flags = flags | SA_SIGINFO;
+  sigaction(number, &a, NULL);
+}
+
 __attribute__((unused)) static void say_end(const char *what, int status) {
   if (WIFEXITED(status)) say("%s: exited with %d", what, WEXITSTATUS(status));
   else say("%s: ended by signal %d", what, WTERMSIG(status));

@@ -12,18 +12,6 @@ static void count_it(int number) {
   mine = number;
 }
 
-static void handle(int number, void (*handler)(int), int flags) {
-  struct sigaction a = {0};
-  a.sa_handler = handler;
-  a.sa_flags = flags;
-  sigaction(number, &a, NULL);
-}
-static void handle_info(int number, void (*handler)(int, siginfo_t *, void *), int flags) {
-  struct sigaction a = {0};
-  a.sa_sigaction = handler;
-  a.sa_flags = flags | SA_SIGINFO;
-  sigaction(number, &a, NULL);
-}
 static sigset_t set_of(int number) {
   sigset_t set;
   sigemptyset(&set);

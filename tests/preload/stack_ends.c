@@ -5,19 +5,6 @@
 #include <sys/resource.h>
 #include <ucontext.h>
 
-static void handle(int number, void (*handler)(int), int flags) {
-  struct sigaction a = {0};
-  a.sa_handler = handler;
-  a.sa_flags = flags;
-  sigaction(number, &a, NULL);
-}
-static void handle_info(int number, void (*handler)(int, siginfo_t *, void *), int flags) {
-  struct sigaction a = {0};
-  a.sa_sigaction = handler;
-  a.sa_flags = flags | SA_SIGINFO;
-  sigaction(number, &a, NULL);
-}
-
 // Without a guard it counts the guard's size as 0.
 struct extent {
   char *low;
