@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 
 #include "lib/sched/signals.hpp"
@@ -194,7 +195,7 @@ TEST_SUITE("call/await_signal") {
   }
 
   TEST_CASE("a pause goes on when it is woken for nothing, and ends by a handler") {
-    const auto bring = [](const bool& over) {
+    const auto bring = [](const std::atomic<bool>& over) {
       for (int i = 0; i < 3; ++i) {
         wake_for_nothing();
         bide::sleep_for(milliseconds(1));
@@ -202,13 +203,13 @@ TEST_SUITE("call/await_signal") {
       CHECK(!over);
       bide::core::note_signal(true);
     };
-    const auto pause = [](bool& over) {
+    const auto pause = [](std::atomic<bool>& over) {
       CHECK(make_call(SYS_pause) == -EINTR);
       over = true;
     };
     SUBCASE("on the first fiber") {
       on_workers([&] {
-        bool over = false;
+        std::atomic<bool> over{false};
         auto brings = bide::spawn([&] {
           until_main_waits();
           bring(over);
@@ -219,7 +220,7 @@ TEST_SUITE("call/await_signal") {
     }
     SUBCASE("on another, which sees those of its worker") {
       in_runtime([&] {
-        bool over = false;
+        std::atomic<bool> over{false};
         auto waits = bide::spawn([&] { pause(over); });
         until_parked(1);
         bring(over);
